@@ -1,0 +1,20 @@
+"""Combinators: networks made of layers, each a layer again.
+
+    serial       y = f_n(... f_2(f_1(x)))           what stands between the layers is kept, rebuilt or dropped
+    residual     y = x + f(x)
+    parallel     y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
+    repeat       n equal blocks, one compiled block scanned over stacked parameters
+    remat        the same y; keeps its input alone and runs forward again in the backward
+    per_example  the objective of one example over a batch, by jax.vmap
+
+They know the contract of `purenet.layer`, not the layers.
+"""
+
+from ._parallel import parallel as parallel
+from ._per_example import per_example as per_example
+from ._remat import remat as remat
+from ._repeat import repeat as repeat
+from ._residual import residual as residual
+from ._serial import serial as serial
+
+__all__ = ["parallel", "per_example", "remat", "repeat", "residual", "serial"]

@@ -1,0 +1,137 @@
+"""parallel: the same x into every layer, y = f_1(x) + ... + f_n(x), their mean, or side by side.
+
+A value used n times gets the sum of n gradients: dx = f_1'(dy_1) + ... + f_n'(dy_n).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import PyTree
+
+from ..errors import LayerValueError, at
+from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..planning import DROPPED, KEPT
+from ..randomness import split_key
+from ..static import Static
+from ._named import Named, at_step, name_layers
+
+
+def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Layer) -> Layer:
+    """The same x into every layer; the outputs combined by "sum", "mean" or "concatenate" (along `axis`).
+
+    dx is the sum of what the branches give. Outputs that a branch reads in its backward are kept; for
+    "concatenate" they are sliced out of y instead, which the next layer holds anyway.
+    """
+    if combine not in ("sum", "mean", "concatenate"):
+        raise ValueError(f'parallel: expected combine "sum", "mean" or "concatenate", got {combine!r}')
+    fan = name_layers("parallel", layers, named)
+    layers, n = fan.layers, len(fan.layers)
+    reads_output = ["y" in layer.needs for layer in layers]
+    slices_y = combine == "concatenate" and any(reads_output)
+
+    def join(outputs: list[Any]) -> Any:
+        with at("parallel"):
+            check_branches(outputs, combine, axis)
+            if combine == "concatenate":
+                return jnp.concatenate(outputs, axis)
+            total = functools.reduce(jnp.add, outputs)
+            return total / n if combine == "mean" else total
+
+    def split(y: Any, sizes: Sequence[int]) -> list[Any]:
+        """What of y, or of its cotangent, belongs to which branch."""
+        if combine == "concatenate":
+            ends = list(itertools.accumulate(sizes))
+            return [lax.slice_in_dim(y, end - size, end, axis=axis) for size, end in zip(sizes, ends, strict=True)]
+        return [y / n if combine == "mean" else y] * n
+
+    def init(key: Key, x: PyTree) -> tuple[Params, State]:
+        pairs = [at_step(fan.step(k), layers[k].init)(branch_key, x) for k, branch_key in enumerate(split_key(key, n))]
+        params, states = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        packed = fan.pack(params), fan.pack_state(states)
+        jax.eval_shape(predict, *packed, x)  # that the branches fit together
+        return packed
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        outputs, states, extras = [], [], []
+        branches = zip(fan.unpack(params), fan.unpack_state(state), split_key(key, n), strict=True)
+        for k, (p, s, branch_key) in enumerate(branches):
+            with at(fan.step(k)):
+                y, s, extra = layers[k].forward(p, s, x, branch_key)
+            outputs.append(y)
+            states.append(s)
+            extras.append(extra)
+        y = join(outputs)
+        sizes = Static(tuple(output.shape[axis] for output in outputs) if combine == "concatenate" else ())
+        kept = [None if slices_y or not reads else output for output, reads in zip(outputs, reads_output, strict=True)]
+        return y, fan.pack_state(states), (extras, kept, sizes)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        extras, kept, sizes = residuals
+        outputs = split(y, sizes.value) if slices_y else kept
+        gradients, dx = [], None
+        for k, (p, dy_k) in enumerate(zip(fan.unpack(params), split(dy, sizes.value), strict=True)):
+            with at(fan.step(k)):
+                dparams, dx_k = run_backward(layers[k], p, x, outputs[k], extras[k], dy_k)
+            gradients.append(dparams)
+            dx = dx_k if dx is None else jax.tree.map(jnp.add, dx, dx_k)
+        return fan.pack(gradients), dx
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        extras, kept, _ = residuals
+        outputs = []
+        for k, p in enumerate(fan.unpack(params)):
+            output = kept[k]
+            if output is None:
+                output = at_step(fan.step(k), layers[k].rebuild)(p, x, extras[k])  # type: ignore[arg-type]
+            outputs.append(output)
+        return join(outputs)
+
+    def predict(params: Params, state: State, x: PyTree) -> PyTree:
+        branches = zip(layers, fan.unpack(params), fan.unpack_state(state), strict=True)
+        return join([at_step(fan.step(k), layer.predict)(p, s, x) for k, (layer, p, s) in enumerate(branches)])
+
+    can_rebuild = not slices_y and all(layer.rebuild is not None or "y" in layer.needs for layer in layers)
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=("x",) * any("x" in layer.needs for layer in layers) + ("y",) * slices_y,
+        rebuild=rebuild if can_rebuild else None,
+        name="parallel",
+        parts=fan.parts,
+        values=parallel_values(fan, reads_output, slices_y),
+    )
+
+
+def check_branches(outputs: Sequence[Any], combine: str, axis: int) -> None:
+    """Raise unless the branches' outputs can be combined."""
+    shapes = [list(output.shape) for output in outputs]
+    if combine == "concatenate":
+        ndim = outputs[0].ndim
+        if not -ndim <= axis < ndim:
+            raise LayerValueError(f"expected axis within the branches' {ndim} axes, got {axis}")
+        shapes = [shape[: axis % ndim] + shape[axis % ndim + 1 :] for shape in shapes if len(shape) == ndim]
+    if len(shapes) < len(outputs) or any(shape != shapes[0] for shape in shapes):
+        raise LayerValueError(f'"{combine}" cannot combine branches with outputs {describe(tuple(outputs))}')
+
+
+def parallel_values(fan: Named, reads_output: Sequence[bool], slices_y: bool) -> tuple[Value, ...]:
+    """The plan of the branches' outputs; x and y belong to whoever holds the layer."""
+    values = []
+    for k, (layer, reads) in enumerate(zip(fan.layers, reads_output, strict=True)):
+        label = f"output of {fan.label(k)} {layer.name}"
+        if not reads:
+            values.append(Value(label, DROPPED, "the combination's gradient needs no value"))
+        elif slices_y:
+            values.append(Value(label, DROPPED, f"{layer.name} reads its output: sliced out of the concatenation"))
+        else:
+            values.append(Value(label, KEPT, f"{layer.name} reads its output"))
+    return tuple(values)

@@ -1,0 +1,48 @@
+"""remat: keep the input alone, run forward again when the backward comes.
+
+Chen et al., *Training Deep Nets with Sublinear Memory Cost* (2016).
+"""
+
+from __future__ import annotations
+
+from jax import lax
+from jaxtyping import PyTree
+
+from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
+from ..planning import DROPPED, KEPT
+from ..randomness import clone_key
+from ._named import at_step
+
+
+def remat(layer: Layer) -> Layer:
+    """The same layer, its residuals rebuilt by a second forward inside the backward.
+
+    Kept: x, the state and the key. An optimisation barrier over x and dy keeps XLA from merging the second forward
+    with the first (outside a scan), and from running it before dy is there.
+    """
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        y, new_state, _ = at_step("remat", layer.forward)(params, state, x, key)
+        return y, new_state, (state, clone_key(key))
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        state, key = residuals
+        x, dy = lax.optimization_barrier((x, dy))
+        y, _, extra = at_step("remat", layer.forward)(params, state, x, key)
+        return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
+
+    return layer._replace(
+        init=at_step("remat", layer.init),
+        forward=forward,
+        backward=backward,
+        predict=at_step("remat", layer.predict),
+        needs=("x",),
+        rebuild=None,
+        name="remat",
+        keeps=(),
+        parts=(),
+        values=(
+            Value("input", KEPT, f"{layer.name} runs forward from it again"),
+            Value(f"everything inside {layer.name}", DROPPED, "the second forward computes it in the backward"),
+        ),
+    )

@@ -1,0 +1,64 @@
+"""residual: y = x + f(x), dx = dy + f'(dy). He et al., *Deep Residual Learning* (2016)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from ..errors import LayerValueError, at
+from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..planning import DROPPED, KEPT
+from ._named import at_step
+
+
+def residual(layer: Layer) -> Layer:
+    """y = x + f(x), with f's output of x's shape. dx = dy + what f's backward gives."""
+
+    def add(x: PyTree, f: PyTree) -> PyTree:
+        with at("residual"):
+            if jax.tree.map(jnp.shape, x) != jax.tree.map(jnp.shape, f):
+                raise LayerValueError(f"expected {layer.name} to keep the shape {describe(x)}, got {describe(f)}")
+            return jax.tree.map(jnp.add, x, f)
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        with at("residual"):
+            f, state, extra = layer.forward(params, state, x, key)
+        return add(x, f), state, (extra, f if "y" in layer.needs else None)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        extra, f = residuals
+        with at("residual"):
+            dparams, df = run_backward(layer, params, x, f, extra, dy)
+        # y = x + f(x)
+        return dparams, jax.tree.map(jnp.add, dy, df)
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        extra, f = residuals
+        if f is None:
+            assert layer.rebuild is not None
+            f = layer.rebuild(params, x, extra)
+        return add(x, f)
+
+    def predict(params: Params, state: State, x: PyTree) -> PyTree:
+        with at("residual"):
+            f = layer.predict(params, state, x)
+        return add(x, f)
+
+    keeps_output = "y" in layer.needs
+    branch = Value(
+        f"output of {layer.name}",
+        KEPT if keeps_output else DROPPED,
+        f"{layer.name} reads its output" if keeps_output else "the sum's gradient needs no value",
+    )
+    return Layer(
+        init=at_step("residual", layer.init),
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=("x",) if "x" in layer.needs else (),
+        rebuild=rebuild if keeps_output or layer.rebuild is not None else None,
+        name="residual",
+        parts=((".branch", layer),),
+        values=(branch,),
+    )

@@ -1,0 +1,111 @@
+"""serial: y = f_n(... f_2(f_1(x))), the values between the layers kept, rebuilt or dropped as planned.
+
+Backward walks the layers in reverse, dx_k = f_k'(dx_{k+1}). Reverse mode over a composition: Griewank & Walther,
+*Evaluating Derivatives* (2008), chapter 3; rebuilding instead of keeping: chapter 12.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+from jax import lax
+from jaxtyping import PyTree
+
+from ..errors import at
+from ..layer import Key, Layer, Params, Residuals, State, run_backward
+from ..planning import KEPT, REBUILT, choose, explain, rebuild_source
+from ..randomness import split_key
+from ._named import check_cotangent, name_layers, spec
+
+
+def serial(*layers: Layer, **named: Layer) -> Layer:
+    """One layer after the other; positional (parameters in a list) or named (parameters in a dict).
+
+    What is kept is planned from the layers' `needs` and `rebuild` before anything is traced: see `purenet.plan`.
+    Where values are rebuilt, an optimisation barrier with the incoming cotangent keeps XLA from undoing it.
+    """
+    chain = name_layers("serial", layers, named)
+    layers, n = chain.layers, len(chain.layers)
+    fates = choose(layers)
+    kept = [k for k in range(1, n) if fates[k] == KEPT]
+    source = rebuild_source(layers, fates, n)
+
+    def init(key: Key, x: PyTree) -> tuple[Params, State]:
+        params, states = [], []
+        for k, layer_key in enumerate(split_key(key, n)):
+            with at(chain.step(k)):
+                p, s = layers[k].init(layer_key, x)
+                x = jax.eval_shape(layers[k].predict, p, s, x)
+            params.append(p)
+            states.append(s)
+        return chain.pack(params), chain.pack_state(states)
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        values, states, extras = [x], [], []
+        split = zip(chain.unpack(params), chain.unpack_state(state), split_key(key, n), strict=True)
+        for k, (p, s, layer_key) in enumerate(split):
+            with at(chain.step(k)):
+                y, s, extra = layers[k].forward(p, s, values[-1], layer_key)
+            values.append(y)
+            states.append(s)
+            extras.append(extra)
+        specs = tuple(spec(value) for value in values[:-1])
+        return values[-1], chain.pack_state(states), (extras, [values[k] for k in kept], specs)
+
+    def recover(k: int, params: list[Params], value: dict[int, PyTree], extras: list[Residuals], dy: PyTree) -> PyTree:
+        """Put value k into `value`, rebuilt from what is there, not before dy is there; returns dy."""
+        if k in value:
+            return dy
+        maker = layers[k - 1]
+        assert maker.rebuild is not None
+        x = None
+        if "x" in maker.rebuild_needs:
+            dy = recover(k - 1, params, value, extras, dy)
+            x = value[k - 1]
+        x, dy = lax.optimization_barrier((x, dy))
+        with at(chain.step(k - 1)):
+            value[k] = maker.rebuild(params[k - 1], x, extras[k - 1])
+        return dy
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        extras, stored, specs = residuals
+        params = chain.unpack(params)
+        value = {0: x, n: y, **dict(zip(kept, stored, strict=True))}
+        if fates[n] == REBUILT:
+            del value[n]
+        gradients: list[Params] = [None] * n
+        for k in reversed(range(n)):  # value k+1 = layer k (value k)
+            for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):
+                dy = recover(wanted, params, value, extras, dy)
+            with at(chain.step(k)):
+                gradients[k], dy = run_backward(layers[k], params[k], value.get(k), value.get(k + 1), extras[k], dy)
+                check_cotangent(dy, specs[k])
+        return chain.pack(gradients), dy
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        extras, stored, _ = residuals
+        value = {0: x, **dict(zip(kept, stored, strict=True))}
+        recover(n, chain.unpack(params), value, extras, ())
+        return value[n]
+
+    def predict(params: Params, state: State, x: PyTree) -> PyTree:
+        for k, (p, s) in enumerate(zip(chain.unpack(params), chain.unpack_state(state), strict=True)):
+            with at(chain.step(k)):
+                x = layers[k].predict(p, s, x)
+        return x
+
+    labels = [f"{chain.label(k)} {layer.name}" for k, layer in enumerate(layers)]
+    between = [f"{before} -> {after}" for before, after in itertools.pairwise(labels)]
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=("x",) * (fates[0] == KEPT) + ("y",) * (fates[n] == KEPT),
+        rebuild=None if source is None else rebuild,
+        rebuild_needs=("x",) if source == 0 else (),
+        name="serial",
+        parts=chain.parts,
+        values=explain(layers, fates, ["input", *between, "output"]),
+    )

@@ -1,0 +1,369 @@
+"""Elementwise activations and the softmax pair: y = f(x), dx = f'(x) dy, x and y [...] of any shape.
+
+Each derivative is written from the output y where y determines it, since the next layer keeps y anyway;
+otherwise from the input x. What a backward takes, y or x, is what the layer keeps: nothing more.
+Every rule is finite at both tails in every dtype. At a kink the derivative is that of the flat side
+(relu, relu6, the hard ones); leaky_relu takes 1 at zero, as jax.nn does.
+
+Rules for a layer of its own: `f_forward(x) -> y`, `f_backward(y or x, dy) -> dx`, then `activation(...)`.
+Sources: jax.nn for names and defaults; Goodfellow, Bengio & Courville, *Deep Learning* (2016), chapter 6;
+elu: Clevert et al. (2016); selu: Klambauer et al. (2017); gelu: Hendrycks & Gimpel (2016); mish: Misra (2019).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..layer import Layer, check_floating, stateless
+
+Floats = Float[Array, "..."]
+
+
+def activation(name: str, forward: Callable[..., Floats], backward: Callable[..., Floats], needs: str) -> Layer:
+    """A layer of an elementwise function; `needs` is "y" or "x", whichever the backward takes first, or ""."""
+
+    def checked_forward(x: Floats) -> Floats:
+        check_floating(x)
+        return forward(x)
+
+    return stateless(checked_forward, backward, name=name, needs=tuple(needs), rebuild=forward)
+
+
+def identity_forward(x: Floats) -> Floats:
+    return x
+
+
+def identity_backward(dy: Floats) -> Floats:
+    return dy
+
+
+def identity() -> Layer:
+    """y = x."""
+    return activation("identity", identity_forward, identity_backward, needs="")
+
+
+# From the output.
+
+
+def sigmoid_forward(x: Floats) -> Floats:
+    return lax.logistic(x)
+
+
+def sigmoid_backward(y: Floats, dy: Floats) -> Floats:
+    return y * (1 - y) * dy
+
+
+def sigmoid() -> Layer:
+    """y = 1 / (1 + exp(-x)), in (0, 1)."""
+    return activation("sigmoid", sigmoid_forward, sigmoid_backward, needs="y")
+
+
+def tanh_forward(x: Floats) -> Floats:
+    return jnp.tanh(x)
+
+
+def tanh_backward(y: Floats, dy: Floats) -> Floats:
+    return (1 + y) * (1 - y) * dy
+
+
+def tanh() -> Layer:
+    """y = tanh(x), in (-1, 1)."""
+    return activation("tanh", tanh_forward, tanh_backward, needs="y")
+
+
+def relu_forward(x: Floats) -> Floats:
+    return jnp.where(x <= 0, 0, x)
+
+
+def relu_backward(y: Floats, dy: Floats) -> Floats:
+    return jnp.where(y > 0, dy, 0)
+
+
+def relu() -> Layer:
+    """y = max(x, 0)."""
+    return activation("relu", relu_forward, relu_backward, needs="y")
+
+
+def leaky_relu_forward(x: Floats, negative_slope: float) -> Floats:
+    return jnp.where(x >= 0, x, negative_slope * x)
+
+
+def leaky_relu_backward(y: Floats, dy: Floats, negative_slope: float) -> Floats:
+    # Only the sign of y is read: x has the same one when the slope is positive.
+    return jnp.where(y >= 0, dy, negative_slope * dy)
+
+
+def leaky_relu(negative_slope: float = 0.01) -> Layer:
+    """y = x for x >= 0, else negative_slope * x. With a slope of zero or less the sign of x is kept instead of y."""
+    forward = functools.partial(leaky_relu_forward, negative_slope=negative_slope)
+    backward = functools.partial(leaky_relu_backward, negative_slope=negative_slope)
+    return activation("leaky_relu", forward, backward, needs="y" if negative_slope > 0 else "x")
+
+
+def elu_forward(x: Floats, alpha: float) -> Floats:
+    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
+
+
+def elu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
+    # for x <= 0, y = alpha exp(x) - alpha
+    return jnp.where(y > 0, dy, (y + alpha) * dy)
+
+
+def elu(alpha: float = 1.0) -> Layer:
+    """y = x for x > 0, else alpha (exp(x) - 1); alpha > 0, so that y has the sign of x."""
+    check_positive("elu", "alpha", alpha)
+    forward, backward = functools.partial(elu_forward, alpha=alpha), functools.partial(elu_backward, alpha=alpha)
+    return activation("elu", forward, backward, needs="y")
+
+
+def celu_forward(x: Floats, alpha: float) -> Floats:
+    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))
+
+
+def celu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
+    # for x <= 0, y = alpha exp(x / alpha) - alpha
+    return jnp.where(y > 0, dy, (y / alpha + 1) * dy)
+
+
+def celu(alpha: float = 1.0) -> Layer:
+    """y = x for x > 0, else alpha (exp(x / alpha) - 1); alpha > 0."""
+    check_positive("celu", "alpha", alpha)
+    forward, backward = functools.partial(celu_forward, alpha=alpha), functools.partial(celu_backward, alpha=alpha)
+    return activation("celu", forward, backward, needs="y")
+
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def selu_forward(x: Floats) -> Floats:
+    return SELU_SCALE * elu_forward(x, SELU_ALPHA)
+
+
+def selu_backward(y: Floats, dy: Floats) -> Floats:
+    # for x <= 0, y = scale alpha exp(x) - scale alpha
+    return jnp.where(y > 0, SELU_SCALE * dy, (y + SELU_SCALE * SELU_ALPHA) * dy)
+
+
+def selu() -> Layer:
+    """y = scale elu(x, alpha), with the two constants that keep activations at mean 0 and variance 1."""
+    return activation("selu", selu_forward, selu_backward, needs="y")
+
+
+def softplus_forward(x: Floats) -> Floats:
+    return jnp.logaddexp(x, 0.0)
+
+
+def softplus_backward(y: Floats, dy: Floats) -> Floats:
+    # sigmoid(x) = 1 - exp(-y)
+    return -jnp.expm1(-y) * dy
+
+
+def softplus() -> Layer:
+    """y = log(1 + exp(x)), above 0."""
+    return activation("softplus", softplus_forward, softplus_backward, needs="y")
+
+
+def log_sigmoid_forward(x: Floats) -> Floats:
+    return -jnp.logaddexp(-x, 0.0)
+
+
+def log_sigmoid_backward(y: Floats, dy: Floats) -> Floats:
+    # sigmoid(-x) = 1 - exp(y)
+    return -jnp.expm1(y) * dy
+
+
+def log_sigmoid() -> Layer:
+    """y = log(sigmoid(x)), below 0."""
+    return activation("log_sigmoid", log_sigmoid_forward, log_sigmoid_backward, needs="y")
+
+
+def softsign_forward(x: Floats) -> Floats:
+    return x / (1 + jnp.abs(x))
+
+
+def softsign_backward(y: Floats, dy: Floats) -> Floats:
+    # 1 / (1 + |x|) = 1 - |y|
+    return jnp.square(1 - jnp.abs(y)) * dy
+
+
+def softsign() -> Layer:
+    """y = x / (1 + |x|), in (-1, 1)."""
+    return activation("softsign", softsign_forward, softsign_backward, needs="y")
+
+
+def relu6_forward(x: Floats) -> Floats:
+    return jnp.where(x <= 0, 0, jnp.where(x >= 6, 6, x))
+
+
+def relu6_backward(y: Floats, dy: Floats) -> Floats:
+    return jnp.where((y > 0) & (y < 6), dy, 0)
+
+
+def relu6() -> Layer:
+    """y = min(max(x, 0), 6)."""
+    return activation("relu6", relu6_forward, relu6_backward, needs="y")
+
+
+def hard_tanh_forward(x: Floats) -> Floats:
+    return jnp.where(x <= -1, -1, jnp.where(x >= 1, 1, x))
+
+
+def hard_tanh_backward(y: Floats, dy: Floats) -> Floats:
+    return jnp.where(jnp.abs(y) < 1, dy, 0)
+
+
+def hard_tanh() -> Layer:
+    """y = min(max(x, -1), 1)."""
+    return activation("hard_tanh", hard_tanh_forward, hard_tanh_backward, needs="y")
+
+
+def hard_sigmoid_forward(x: Floats) -> Floats:
+    return relu6_forward(x + 3) / 6
+
+
+def hard_sigmoid_backward(y: Floats, dy: Floats) -> Floats:
+    return jnp.where((y > 0) & (y < 1), dy / 6, 0)
+
+
+def hard_sigmoid() -> Layer:
+    """y = min(max(x + 3, 0), 6) / 6."""
+    return activation("hard_sigmoid", hard_sigmoid_forward, hard_sigmoid_backward, needs="y")
+
+
+def softmax_forward(x: Floats, axis: int) -> Floats:
+    return jax.nn.softmax(x, axis)
+
+
+def softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
+    # the Jacobian is diag(y) - y y^T: every output feels every input
+    return y * (dy - jnp.sum(y * dy, axis, keepdims=True))
+
+
+def softmax(axis: int = -1) -> Layer:
+    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`."""
+    forward, backward = functools.partial(softmax_forward, axis=axis), functools.partial(softmax_backward, axis=axis)
+    return activation("softmax", forward, backward, needs="y")
+
+
+def log_softmax_forward(x: Floats, axis: int) -> Floats:
+    return jax.nn.log_softmax(x, axis)
+
+
+def log_softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
+    # the Jacobian is I - 1 softmax(x)^T, and softmax(x) = exp(y)
+    return dy - jnp.exp(y) * jnp.sum(dy, axis, keepdims=True)
+
+
+def log_softmax(axis: int = -1) -> Layer:
+    """y_i = x_i - log sum_j exp(x_j) along `axis`."""
+    forward = functools.partial(log_softmax_forward, axis=axis)
+    backward = functools.partial(log_softmax_backward, axis=axis)
+    return activation("log_softmax", forward, backward, needs="y")
+
+
+# From the input: these are not one-to-one, or their inverse costs more than their value.
+
+
+def gelu_tanh_forward(x: Floats) -> Floats:
+    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
+def gelu_tanh_backward(x: Floats, dy: Floats) -> Floats:
+    x = jnp.clip(x, -10, 10)  # the slope is 0 or 1 to the last bit there; beyond, x * x may overflow
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    t = jnp.tanh(inner)
+    # y = 0.5 x (1 + t)
+    return (0.5 * (1 + t) + 0.5 * x * (1 + t) * (1 - t) * dinner) * dy
+
+
+def gelu_erf_forward(x: Floats) -> Floats:
+    return 0.5 * x * lax.erfc(-x * math.sqrt(0.5))
+
+
+def gelu_erf_backward(x: Floats, dy: Floats) -> Floats:
+    # y = x Phi(x), Phi' = phi
+    cdf = 0.5 * lax.erfc(-x * math.sqrt(0.5))
+    density = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return (cdf + x * density) * dy
+
+
+def gelu(approximate: bool = True) -> Layer:
+    """y = x Phi(x), Phi the normal distribution; by default its tanh approximation, else by erf."""
+    if approximate:
+        return activation("gelu", gelu_tanh_forward, gelu_tanh_backward, needs="x")
+    return activation("gelu", gelu_erf_forward, gelu_erf_backward, needs="x")
+
+
+def silu_forward(x: Floats) -> Floats:
+    return x * lax.logistic(x)
+
+
+def silu_backward(x: Floats, dy: Floats) -> Floats:
+    s = lax.logistic(x)
+    # y = x s, s' = s (1 - s)
+    return s * (1 + x * (1 - s)) * dy
+
+
+def silu() -> Layer:
+    """y = x sigmoid(x), also called swish."""
+    return activation("silu", silu_forward, silu_backward, needs="x")
+
+
+swish = silu
+
+
+def mish_forward(x: Floats) -> Floats:
+    return x * jnp.tanh(jnp.logaddexp(x, 0.0))
+
+
+def mish_backward(x: Floats, dy: Floats) -> Floats:
+    t = jnp.tanh(jnp.logaddexp(x, 0.0))
+    # y = x t, t' = (1 - t^2) softplus'(x)
+    return (t + x * (1 + t) * (1 - t) * lax.logistic(x)) * dy
+
+
+def mish() -> Layer:
+    """y = x tanh(softplus(x))."""
+    return activation("mish", mish_forward, mish_backward, needs="x")
+
+
+def hard_swish_forward(x: Floats) -> Floats:
+    return x * hard_sigmoid_forward(x)
+
+
+def hard_swish_backward(x: Floats, dy: Floats) -> Floats:
+    # between the kinks, y = x (x + 3) / 6
+    slope = jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, x / 3 + 0.5))
+    return slope * dy
+
+
+def hard_swish() -> Layer:
+    """y = x min(max(x + 3, 0), 6) / 6."""
+    return activation("hard_swish", hard_swish_forward, hard_swish_backward, needs="x")
+
+
+def erf_sigmoid_forward(x: Floats) -> Floats:
+    return 0.5 * (1 + lax.erf(x))
+
+
+def erf_sigmoid_backward(x: Floats, dy: Floats) -> Floats:
+    return jnp.exp(-x * x) / math.sqrt(math.pi) * dy
+
+
+def erf_sigmoid() -> Layer:
+    """y = 0.5 (1 + erf(x)), a sigmoid with the tails of the normal distribution, in (0, 1)."""
+    return activation("erf_sigmoid", erf_sigmoid_forward, erf_sigmoid_backward, needs="x")
+
+
+def check_positive(name: str, what: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name}: expected {what} above 0, got {value!r}")

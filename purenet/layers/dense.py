@@ -1,0 +1,85 @@
+"""dense: y = x W + b over the last axis, with any leading axes.
+
+    x       [..., in]          dx       = dy W^T                      [..., in]
+    kernel  W [in, out]        dkernel  = sum over examples x^T dy    [in, out]
+    bias    b [out]            dbias    = sum over examples dy        [out]
+    y       [..., out]
+
+Kept: x. W is a parameter, and b does not appear in any gradient.
+Goodfellow, Bengio & Courville, *Deep Learning* (2016), section 6.5.4.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, lecun_normal, zeros
+from jaxtyping import Array, Float
+
+from ..errors import LayerValueError
+from ..layer import Key, Layer, check_floating, describe, stateless
+
+
+def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
+    y = x @ params["kernel"]  # [..., out]
+    if "bias" in params:
+        y = y + jnp.broadcast_to(params["bias"], y.shape)
+    return y
+
+
+def dense_backward(
+    params: dict[str, Array], x: Float[Array, "... in_features"], dy: Float[Array, "... out_features"]
+) -> tuple[dict[str, Array], Float[Array, "... in_features"]]:
+    examples = tuple(range(dy.ndim - 1))
+    # y = x @ kernel + bias
+    dparams = {"kernel": jnp.tensordot(x, dy, (examples, examples))}  # [in, out]
+    if "bias" in params:
+        dparams["bias"] = jnp.sum(dy, examples)  # [out]
+    dx = dy @ params["kernel"].T  # [..., in]
+    return dparams, dx
+
+
+def dense(
+    features: int,
+    *,
+    use_bias: bool = True,
+    kernel_init: Initializer = lecun_normal(),  # noqa: B008
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """y = x @ kernel + bias, from [..., in] to [..., features]. Parameters: kernel [in, features], bias [features].
+
+    The initialisers are those of `jax.nn.initializers`; parameters take the dtype of x.
+    Raises if x is no floating array with a last axis of the kernel's length, or if the parameters are another layer's.
+    """
+    if not isinstance(features, int) or features < 1:
+        raise ValueError(f"dense: expected a number of features of at least 1, got {features!r}")
+    names = {"kernel", "bias"} if use_bias else {"kernel"}
+
+    def init(key: Key, x: Float[Array, "... in_features"]) -> dict[str, Array]:
+        check_input(x)
+        kernel_key, bias_key = jax.random.split(key, 2)
+        params = {"kernel": kernel_init(kernel_key, (x.shape[-1], features), x.dtype)}
+        if use_bias:
+            params["bias"] = bias_init(bias_key, (features,), x.dtype)
+        return params
+
+    def forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
+        check_input(x)
+        if not isinstance(params, dict) or set(params) != names:
+            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        kernel = params["kernel"]
+        if kernel.shape[-1] != features:
+            raise LayerValueError(f"expected a kernel to {features} features, got kernel {describe(kernel)}")
+        if x.shape[-1] != kernel.shape[0]:
+            raise LayerValueError(
+                f"expected x [..., {kernel.shape[0]}] for kernel {list(kernel.shape)}, got {describe(x)}"
+            )
+        return dense_forward(params, x)
+
+    return stateless(forward, dense_backward, name="dense", init=init)
+
+
+def check_input(x: Float[Array, "... in_features"]) -> None:
+    check_floating(x)
+    if x.ndim == 0:
+        raise LayerValueError(f"expected x [..., features], got {describe(x)}")

@@ -1,0 +1,59 @@
+"""reshape and flatten: the same elements under another shape, so dx is dy under the shape of x.
+
+Kept: the shape of x, which costs nothing at run time.
+"""
+
+from __future__ import annotations
+
+import math
+
+from jaxtyping import Array
+
+from ..errors import LayerValueError
+from ..layer import Layer, describe, stateless
+from ..static import Static
+
+
+def reshape_forward(x: Array, shape: tuple[int, ...], start: int) -> tuple[Array, Static]:
+    lead = x.shape[:start] if start >= 0 else x.shape[: x.ndim + start]
+    return x.reshape(lead + shape), Static(x.shape)
+
+
+def reshape_backward(x_shape: Static, dy: Array) -> Array:
+    return dy.reshape(x_shape.value)
+
+
+def reshape(*shape: int, start: int = 1) -> Layer:
+    """The axes from `start` on take the new `shape`, of which one length may be -1; the axes before stay.
+
+    The default keeps the first axis, the batch. A negative start counts from the end and takes any number of leading
+    axes: `reshape(8, 8, 1, start=-1)` works on one example [64] as on a batch [..., 64].
+    """
+    if not all(isinstance(size, int) and size >= -1 for size in shape) or shape.count(-1) > 1:
+        raise ValueError(f"reshape: expected lengths, one of them at most -1, got {shape!r}")
+    return shaped("reshape", shape, start)
+
+
+def flatten(start: int = 1) -> Layer:
+    """The axes from `start` on become one: [batch, height, width] -> [batch, height * width].
+
+    `flatten(-2)` takes images [height, width] with any leading axes, none included.
+    """
+    return shaped("flatten", (-1,), start)
+
+
+def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
+    def forward(x: Array) -> tuple[Array, Static]:
+        if not -x.ndim <= start < max(x.ndim, 1):
+            raise LayerValueError(f"expected x with an axis {start} to start from, got {describe(x)}")
+        taken = x.shape[start:]
+        known = math.prod(size for size in shape if size >= 0)
+        fits = known == math.prod(taken) if -1 not in shape else known > 0 and math.prod(taken) % known == 0
+        if not fits:
+            raise LayerValueError(f"cannot give axes {list(taken)} the shape {list(shape)}: x is {describe(x)}")
+        return reshape_forward(x, shape, start)
+
+    def rebuild(x: Array, x_shape: Static) -> Array:
+        return reshape_forward(x, shape, start)[0]
+
+    return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), rebuild=rebuild)

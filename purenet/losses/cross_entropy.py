@@ -1,0 +1,188 @@
+"""softmax_cross_entropy: -sum_k t_k log softmax(z)_k of logits z [..., classes] and labels.
+
+    value    = -sum_k t_k (z_k - log_normalizer),  log_normalizer = log sum_j exp(z_j)
+    dlogits  = (softmax(z) sum_k t_k - t) dvalue
+    dlabels  = -(z - log_normalizer) dvalue        for labels that are distributions
+
+The labels are distributions t [..., classes], or integers [...] that stand for one-hot ones. Smoothing mixes t with
+the uniform distribution. Kept: logits, labels and log_normalizer, one number an example; softmax is computed again.
+Bishop, *Pattern Recognition and Machine Learning* (2006), section 4.3.4; smoothing: Szegedy et al. (2016).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from ..errors import LayerTypeError, LayerValueError
+from ..layer import Layer, describe, pair, stateless
+from ..precision import widen
+from .reduction import check_predictions, check_reduction, reduce_backward, reduce_forward
+
+Logits = Float[Array, "... classes"]
+Values = Float[Array, "..."]
+Labels = Float[Array, "... classes"] | Integer[Array, "..."]
+
+
+def softmax_cross_entropy_forward(logits: Logits, target: Logits, where: Bool[Array, ...] | None = None) -> tuple:
+    log_normalizer = jax.nn.logsumexp(logits, -1, keepdims=True, where=where)  # [..., 1]
+    log_probabilities = logits - log_normalizer  # [..., classes]
+    # 0 log 0 = 0: a class of weight 0 may have a logit of -inf
+    values = -jnp.sum(jnp.where(target == 0, 0, target * log_probabilities), -1)  # [...]
+    return values, log_normalizer
+
+
+def softmax_cross_entropy_backward(
+    logits: Logits,
+    target: Logits,
+    log_normalizer: Float[Array, "... 1"],
+    dvalues: Values,
+    where: Bool[Array, ...] | None = None,
+) -> tuple[Logits, Logits]:
+    dvalues = dvalues[..., None]  # [..., 1]
+    log_probabilities = logits - log_normalizer  # [..., classes]
+    probabilities = jnp.exp(log_probabilities)
+    if where is not None:
+        probabilities = jnp.where(where, probabilities, 0)
+    # values = -sum target * log_probabilities, log_probabilities = logits - log sum exp(logits)
+    dlogits = (probabilities * jnp.sum(target, -1, keepdims=True) - target) * dvalues
+    return dlogits, -log_probabilities * dvalues
+
+
+def target_distribution(
+    labels: Labels, logits: Logits, label_smoothing: float, where: Bool[Array, ...] | None = None
+) -> Logits:
+    """The distribution that labels stand for, smoothed, zero for classes outside `where`.
+
+    A label outside 0..classes-1 has none: its row is NaN, so that the loss is NaN too instead of quietly wrong.
+    """
+    classes = logits.shape[-1]
+    target = labels
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        label = labels[..., None]  # [..., 1]
+        one_hot = (label == jnp.arange(classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (classes,))).astype(
+            logits.dtype
+        )
+        target = jnp.where((label >= 0) & (label < classes), one_hot, jnp.nan)
+    target = target.astype(logits.dtype)
+    allowed = classes if where is None else jnp.sum(where, -1, keepdims=True).astype(logits.dtype)
+    if label_smoothing:
+        target = (1 - label_smoothing) * target + label_smoothing / allowed
+    return target if where is None else jnp.where(where, target, 0)
+
+
+def softmax_cross_entropy(
+    reduction: str = "mean", *, label_smoothing: float = 0.0, ignore_index: int | None = None
+) -> Layer:
+    """Cross entropy between softmax(logits) and labels: the input is (logits, labels) or (logits, (labels, where)).
+
+    - logits [..., classes]; labels are floats [..., classes], a distribution each, or integers [...].
+    - `where` is boolean: [...] leaves out whole examples, [..., classes] leaves out classes of each example.
+    - `label_smoothing` in [0, 1) mixes the labels with the uniform distribution over the (allowed) classes.
+    - Examples with the integer label `ignore_index` are left out. What is left out gets a loss and a gradient of 0,
+      and "mean" divides by the number of examples that are left in; if none is, the loss is 0.
+    - An integer label outside 0..classes-1 raises when its value is known. Inside jit it is not: the loss is NaN
+      and so is the gradient of that example's logits.
+    """
+    check_reduction("softmax_cross_entropy", reduction)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"softmax_cross_entropy: expected label_smoothing in [0, 1), got {label_smoothing!r}")
+    prepare = functools.partial(prepare_target, label_smoothing=label_smoothing, ignore_index=ignore_index)
+
+    def divisor(examples: Bool[Array, ...] | None, values_shape: tuple[int, ...], dtype: Any) -> Any:
+        if reduction == "sum":
+            return 1
+        if examples is None:
+            return int(np.prod(values_shape, dtype=np.int64))
+        return jnp.maximum(jnp.sum(examples, dtype=dtype), 1)
+
+    def forward(x: tuple) -> tuple[Float[Array, ""], Float[Array, "... 1"]]:
+        logits, targets = pair(x)
+        check_predictions(logits)
+        check_labels(logits, targets, ignore_index)
+        target, examples, classes = prepare(targets, logits)
+        values, log_normalizer = softmax_cross_entropy_forward(widen(logits), target, classes)
+        if examples is not None:
+            values = jnp.where(examples, values, 0)
+        y = reduce_forward(values, divisor(examples, values.shape, values.dtype))
+        return y.astype(logits.dtype), log_normalizer
+
+    def backward(x: tuple, log_normalizer: Float[Array, "... 1"], dy: Float[Array, ""]) -> tuple:
+        logits, targets = x
+        target, examples, classes = prepare(targets, logits)
+        shape, dtype = logits.shape[:-1], target.dtype
+        dvalues = reduce_backward(dy.astype(dtype), divisor(examples, shape, dtype), shape)
+        dlogits, dtarget = softmax_cross_entropy_backward(widen(logits), target, log_normalizer, dvalues, classes)
+        # target = (1 - label_smoothing) * labels + label_smoothing / classes, 0 where a class is left out
+        dlabels = (1 - label_smoothing) * dtarget
+        if classes is not None:
+            dlabels = jnp.where(classes, dlabels, 0)
+        if examples is not None:
+            dlogits, dlabels = (jnp.where(examples[..., None], d, 0) for d in (dlogits, dlabels))
+        return dlogits.astype(logits.dtype), cotangent_of_targets(targets, dlabels)
+
+    return stateless(forward, backward, name="softmax_cross_entropy", keeps=("log_normalizer",))
+
+
+def prepare_target(targets: Any, logits: Logits, label_smoothing: float, ignore_index: int | None) -> tuple:
+    """(target distribution, examples that count or None, classes that count or None)."""
+    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    by_class = where is not None and where.ndim == logits.ndim
+    classes = where if by_class else None
+    examples = None if by_class else where
+    if by_class:
+        examples = jnp.any(where, -1)
+    if ignore_index is not None:
+        counts = labels != ignore_index
+        examples = counts if examples is None else examples & counts
+        labels = jnp.where(counts, labels, 0)  # any class: the example is left out
+    return target_distribution(labels, widen(logits), label_smoothing, classes), examples, classes
+
+
+def cotangent_of_targets(targets: Any, dlabels: Logits) -> Any:
+    """Integers and masks have no gradient."""
+    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    own = dlabels.astype(labels.dtype) if jnp.issubdtype(labels.dtype, jnp.floating) else None
+    return own if where is None else (own, None)
+
+
+def check_labels(logits: Logits, targets: Any, ignore_index: int | None) -> None:
+    """Raise unless labels and mask fit the logits; values are looked at where they are known."""
+    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    examples, all_axes = list(logits.shape[:-1]), list(logits.shape)
+    if not hasattr(labels, "dtype"):
+        raise LayerTypeError(f"expected labels as an array, got {describe(labels)}")
+    integers = jnp.issubdtype(labels.dtype, jnp.integer)
+    if not integers and not jnp.issubdtype(labels.dtype, jnp.floating):
+        raise LayerTypeError(f"expected labels of an integer or floating dtype, got {describe(labels)}")
+    if not integers and ignore_index is not None:
+        raise LayerTypeError(f"expected integer labels with ignore_index={ignore_index}, got {describe(labels)}")
+    if list(labels.shape) != (examples if integers else all_axes):
+        raise LayerValueError(
+            f"expected labels as integers {examples} or distributions {all_axes} for logits {describe(logits)}, "
+            f"got {describe(labels)}"
+        )
+    if where is not None and (where.dtype != bool or list(where.shape) not in (examples, all_axes)):
+        raise LayerValueError(f"expected where as bool {examples} or {all_axes}, got {describe(where)}")
+    if integers:
+        check_label_range(labels, logits.shape[-1], ignore_index)
+
+
+def check_label_range(labels: Integer[Array, ...], classes: int, ignore_index: int | None) -> None:
+    try:
+        known = np.asarray(labels)
+    except jax.errors.TracerArrayConversionError:
+        return
+    wrong = (known < 0) | (known >= classes)
+    if ignore_index is not None:
+        wrong &= known != ignore_index
+    if wrong.any():
+        worst = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise LayerValueError(
+            f"expected labels in 0..{classes - 1} for {classes} classes, got {known[worst]} at {worst}"
+        )

@@ -1,0 +1,100 @@
+"""Losses with one value an example, computed over the last axis: predictions and targets [..., features], values [...].
+
+    kl_divergence      sum_k t_k (log t_k - p_k)      of log-probabilities p and probabilities t
+    cosine_similarity  a b / (|a| |b|)
+    cosine_distance    1 - cosine_similarity
+
+Kullback & Leibler (1951); values and names as in optax.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..layer import Layer
+from .reduction import loss_layer
+
+Vectors = Float[Array, "... features"]
+Values = Float[Array, "..."]
+
+
+def kl_divergence_forward(log_predictions: Vectors, targets: Vectors) -> Values:
+    log_targets = jnp.log(jnp.where(targets == 0, 1, targets))
+    return jnp.sum(jnp.where(targets == 0, 0, targets * (log_targets - log_predictions)), -1)
+
+
+def kl_divergence_backward(log_predictions: Vectors, targets: Vectors, dvalues: Values) -> tuple[Vectors, Vectors]:
+    dvalues = dvalues[..., None]  # [..., 1]
+    log_targets = jnp.log(jnp.where(targets == 0, 1, targets))
+    # value = sum targets (log targets - log_predictions), and 0 log 0 = 0
+    return -targets * dvalues, jnp.where(targets == 0, 0, log_targets + 1 - log_predictions) * dvalues
+
+
+def kl_divergence(reduction: str = "mean") -> Layer:
+    """KL(t || exp(p)) of log-probabilities p (from log_softmax) and probabilities t; the slope in t is 0 at t = 0."""
+    return loss_layer("kl_divergence", kl_divergence_forward, kl_divergence_backward, reduction, per_example=True)
+
+
+def cosine_similarity_forward(predictions: Vectors, targets: Vectors, epsilon: float) -> Values:
+    a, b = unit(predictions, epsilon), unit(targets, epsilon)
+    return jnp.sum(a * b, -1)
+
+
+def cosine_similarity_backward(
+    predictions: Vectors, targets: Vectors, dvalues: Values, epsilon: float
+) -> tuple[Vectors, Vectors]:
+    a, b = unit(predictions, epsilon), unit(targets, epsilon)
+    dvalues = dvalues[..., None]  # [..., 1]
+    # value = a b
+    return unit_backward(predictions, b * dvalues, epsilon), unit_backward(targets, a * dvalues, epsilon)
+
+
+def cosine_similarity(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
+    """The cosine of the angle between predictions and targets: 1 where they point the same way.
+
+    Squared lengths below `epsilon` count as `epsilon`. To pull vectors together minimise `cosine_distance`.
+    """
+    check_epsilon("cosine_similarity", epsilon)
+    forward = functools.partial(cosine_similarity_forward, epsilon=epsilon)
+    backward = functools.partial(cosine_similarity_backward, epsilon=epsilon)
+    return loss_layer("cosine_similarity", forward, backward, reduction, per_example=True)
+
+
+def cosine_distance_forward(predictions: Vectors, targets: Vectors, epsilon: float) -> Values:
+    return 1 - cosine_similarity_forward(predictions, targets, epsilon)
+
+
+def cosine_distance_backward(
+    predictions: Vectors, targets: Vectors, dvalues: Values, epsilon: float
+) -> tuple[Vectors, Vectors]:
+    return cosine_similarity_backward(predictions, targets, -dvalues, epsilon)
+
+
+def cosine_distance(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
+    """1 - cosine_similarity: 0 where predictions and targets point the same way."""
+    check_epsilon("cosine_distance", epsilon)
+    forward = functools.partial(cosine_distance_forward, epsilon=epsilon)
+    backward = functools.partial(cosine_distance_backward, epsilon=epsilon)
+    return loss_layer("cosine_distance", forward, backward, reduction, per_example=True)
+
+
+def unit(vector: Vectors, epsilon: float) -> Vectors:
+    squared = jnp.sum(jnp.square(vector), -1, keepdims=True)  # [..., 1]
+    return vector / jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
+
+
+def unit_backward(vector: Vectors, dunit: Vectors, epsilon: float) -> Vectors:
+    squared = jnp.sum(jnp.square(vector), -1, keepdims=True)  # [..., 1]
+    length = jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
+    u = vector / length
+    # unit = vector / length; the length is a constant where epsilon holds
+    along = jnp.where(squared <= epsilon, 0, jnp.sum(dunit * u, -1, keepdims=True))
+    return (dunit - u * along) / length
+
+
+def check_epsilon(name: str, epsilon: float) -> None:
+    if not epsilon >= 0:
+        raise ValueError(f"{name}: expected epsilon of at least 0, got {epsilon!r}")
