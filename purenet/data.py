@@ -1,0 +1,135 @@
+"""Data in memory: IDX files (MNIST's format), standardisation, splits. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def load_idx(path: str | Path) -> np.ndarray:
+    """The array in an IDX file, gzipped or not: two zero bytes, dtype, number of axes, lengths, values (big-endian).
+
+    Raises ValueError if the file is no IDX file, or shorter or longer than its header says.
+    """
+    raw = Path(path).read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError) as error:
+            raise ValueError(f"{path}: broken gzip file: {error}") from error
+    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in IDX_DTYPES:
+        raise ValueError(f"{path}: expected an IDX file, which begins 00 00, dtype, axes; got {raw[:4].hex(' ')}")
+    dtype, ndim = np.dtype(IDX_DTYPES[raw[2]]), raw[3]
+    start = 4 + 4 * ndim
+    if len(raw) < start:
+        raise ValueError(f"{path}: the header of {ndim} axes is cut off at {len(raw)} bytes")
+    shape = struct.unpack(f">{ndim}I", raw[4:start])
+    expected = math.prod(shape) * dtype.itemsize
+    if len(raw) - start != expected:
+        raise ValueError(f"{path}: expected {expected} bytes for {dtype} {list(shape)}, got {len(raw) - start}")
+    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def load_mnist(folder: str | Path) -> tuple[Arrays, Arrays]:
+    """((images, labels), (images, labels)) for training and test, from the four files of MNIST, gzipped or not.
+
+    Images float32 [examples, height * width] in [0, 1], labels int32 [examples]. Fashion-MNIST and EMNIST files
+    renamed to MNIST's names are read as well. Raises FileNotFoundError naming a missing file.
+    """
+    train, test = (load_images(Path(folder), *MNIST_FILES[part]) for part in ("train", "test"))
+    if train[0].shape[1] != test[0].shape[1]:
+        raise ValueError(f"{folder}: training images have {train[0].shape[1]} pixels, test images {test[0].shape[1]}")
+    return train, test
+
+
+def load_images(folder: Path, images_name: str, labels_name: str) -> Arrays:
+    images, labels = load_idx(find_file(folder, images_name)), load_idx(find_file(folder, labels_name))
+    if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):
+        raise ValueError(f"{folder}: images {list(images.shape)} do not go with labels {list(labels.shape)}")
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    return pixels / 255 if images.dtype == np.uint8 else pixels, labels.astype(np.int32)
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """The file under its usual spellings: with a dot before idx, gzipped."""
+    for spelling in (name, name.replace("-idx", ".idx")):
+        for suffix in ("", ".gz"):
+            if (folder / (spelling + suffix)).is_file():
+                return folder / (spelling + suffix)
+    raise FileNotFoundError(f"{folder}: expected {name} or {name}.gz")
+
+
+def load_digits() -> Arrays:
+    """scikit-learn's 1,797 handwritten digits: images float32 [1797, 64] in [0, 1], labels int32 [1797]."""
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError("load_digits needs scikit-learn: pip install 'purenet[examples]'") from error
+    digits = datasets.load_digits()
+    return (digits.data / 16).astype(np.float32), digits.target.astype(np.int32)
+
+
+def split(data: Arrays, test_fraction: float, *, seed: int) -> tuple[Arrays, Arrays]:
+    """(train, test) by a random permutation, every class (integer targets) in the same proportion in both."""
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"split: expected test_fraction in (0, 1), got {test_fraction!r}")
+    inputs, targets = data
+    order = np.random.default_rng(seed).permutation(len(inputs))
+    groups = [order]
+    if np.issubdtype(targets.dtype, np.integer):
+        groups = [order[targets[order] == label] for label in np.unique(targets)]
+    test = np.concatenate([group[: round(len(group) * test_fraction)] for group in groups])
+    train = np.setdiff1d(order, test)
+    return (inputs[train], targets[train]), (inputs[test], targets[test])
+
+
+class Standardization(NamedTuple):
+    """Mean and standard deviation of each feature [features], of the training data."""
+
+    mean: Float[np.ndarray, " features"]
+    deviation: Float[np.ndarray, " features"]
+
+
+def standardize(inputs: np.ndarray, by: Standardization | None = None) -> tuple[np.ndarray, Standardization]:
+    """(inputs with mean 0 and deviation 1 a feature, what it took): measured on training data, passed `by` for test.
+
+    A constant feature becomes 0. Raises TypeError for integers and ValueError for no examples or other features.
+    """
+    if not np.issubdtype(inputs.dtype, np.floating):
+        raise TypeError(f"standardize: expected floating inputs, got {inputs.dtype}: convert with .astype")
+    if len(inputs) == 0:
+        raise ValueError("standardize: expected at least one example, got none")
+    if by is None:
+        deviation = inputs.std(0)
+        by = Standardization(inputs.mean(0), np.where(deviation == 0, 1, deviation).astype(inputs.dtype))
+    if by.mean.shape != inputs.shape[1:]:
+        raise ValueError(f"standardize: expected inputs [..., {by.mean.shape}], got {list(inputs.shape)}")
+    return (inputs - by.mean) / by.deviation, by
+
+
+def accuracy(predicted: Integer[np.ndarray, " examples"], labels: Integer[np.ndarray, " examples"]) -> float:
+    """The part of the examples that is predicted right."""
+    return float(np.mean(np.asarray(predicted) == np.asarray(labels)))
+
+
+def confusion_matrix(
+    predicted: Integer[np.ndarray, " examples"], labels: Integer[np.ndarray, " examples"], classes: int
+) -> Integer[np.ndarray, "classes classes"]:
+    """How often label i (row) was predicted as j (column)."""
+    matrix = np.zeros((classes, classes), np.int64)
+    np.add.at(matrix, (np.asarray(labels), np.asarray(predicted)), 1)
+    return matrix

@@ -1,0 +1,64 @@
+"""What `fit` is given, checked on the host before anything is compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ..layer import describe, leaves_with_paths
+from .state import check_key
+
+
+def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree:
+    """The data as arrays on the device; raises unless it is a pair of equally many, finite examples."""
+    if not (isinstance(data, tuple) and len(data) == 2):
+        raise TypeError(f"fit: expected {name} as a pair (inputs, targets), got {describe(data)}")
+    parts = [(f"{name} {half}", part) for half, part in zip(("inputs", "targets"), data, strict=True)]
+    leaves = [(f"{half}.{path}".rstrip("."), leaf) for half, part in parts for path, leaf in leaves_with_paths(part)]
+    for path, leaf in leaves:
+        if not hasattr(leaf, "shape") or np.ndim(leaf) == 0:
+            raise TypeError(f"fit: expected {path} as an array [examples, ...], got {describe(leaf)}")
+    lengths = {path: leaf.shape[0] for path, leaf in leaves}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"fit: expected one number of examples, got {lengths}")
+    examples = next(iter(lengths.values()))
+    if examples == 0:
+        raise ValueError(f"fit: expected at least one example, got empty {name}")
+    if batch_size is not None and batch_size > examples:
+        raise ValueError(f"fit: expected a batch_size of at most the {examples} examples, got {batch_size}")
+    for path, leaf in leaves:
+        check_finite(path, leaf)
+    return jax.tree.map(jnp.asarray, data)
+
+
+def check_finite(path: str, leaf: Any) -> None:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return
+    wrong = ~np.isfinite(np.asarray(leaf, np.float64))
+    if wrong.any():
+        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        value = np.asarray(leaf)[first]
+        raise ValueError(f"fit: expected finite {path}, got {value} at {list(first)} ({wrong.sum()} in all)")
+
+
+def check_fit(epochs: Any, batch_size: Any, patience: Any, chunk_steps: Any, key: Any, train_state: Any) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        check_count(name, value)
+    for name, value in (("patience", patience), ("chunk_steps", chunk_steps)):
+        if value is not None:
+            check_count(name, value)
+    if (key is None) == (train_state is None):
+        raise TypeError("fit: expected either key=jax.random.key(...) to start or train_state=... to go on")
+    if key is not None:
+        check_key(key)
+
+
+def check_count(name: str, value: Any) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"fit: expected {name} as an integer, got {describe(value)}")
+    if value < 1:
+        raise ValueError(f"fit: expected {name} of at least 1, got {value}")

@@ -1,0 +1,45 @@
+"""evaluate: the loss and other means over a data set, at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from ..layer import Layer, Params, State
+from .run import count_examples
+
+Metric = Callable[[Params, State, PyTree], Array]
+
+
+def make_evaluate(
+    objective: Layer, metrics: Mapping[str, Metric] | None = None, *, batch_size: int | None = None
+) -> Callable[[Params, State, PyTree], dict[str, Array]]:
+    """`evaluate(params, state, data) -> {"loss": ..., name: ...}` by `predict`: no randomness, frozen statistics.
+
+    `metrics` are functions (params, state, batch) -> mean over the batch. With `batch_size` the data goes through
+    in batches, the last one shorter, and the means are weighted by their examples.
+    """
+    functions = {"loss": objective.predict, **(metrics or {})}
+    if metrics and "loss" in metrics:
+        raise ValueError('expected metrics besides "loss", which is the objective itself')
+
+    def means(params: Params, state: State, batch: PyTree) -> dict[str, Array]:
+        return {name: function(params, state, batch) for name, function in functions.items()}
+
+    def evaluate(params: Params, state: State, data: PyTree) -> dict[str, Array]:
+        examples = count_examples(data)
+        size = min(batch_size or examples, examples)
+        full, rest = divmod(examples, size)
+        batches = jax.tree.map(lambda leaf: leaf[: full * size].reshape(full, size, *leaf.shape[1:]), data)
+        total = jax.tree.map(lambda v: jnp.mean(v, 0), lax.map(lambda batch: means(params, state, batch), batches))
+        if not rest:
+            return total
+        last = means(params, state, jax.tree.map(lambda leaf: leaf[full * size :], data))
+        weight = rest / examples
+        return jax.tree.map(lambda some, others: (1 - weight) * some + weight * others, total, last)
+
+    return evaluate

@@ -1,0 +1,147 @@
+"""fit: the loop on the host around compiled chunks of training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+from ..layer import Layer
+from .arguments import check_data, check_fit
+from .evaluate import Metric, make_evaluate
+from .history import History, NonFiniteError, Record
+from .progress import progress_bar
+from .run import all_finite, count_examples, make_run
+from .state import TrainState, check_optimizer, init_train_state
+from .step import Metrics
+from .stopping import Stopping
+
+Hook = Callable[[TrainState, dict[str, np.ndarray]], Any]
+
+
+class FitResult(NamedTuple):
+    train_state: TrainState
+    history: History
+
+
+def fit(
+    objective: Layer,
+    optimizer: optax.GradientTransformation,
+    data: PyTree,
+    *,
+    epochs: int,
+    batch_size: int,
+    key: Array | None = None,
+    train_state: TrainState | None = None,
+    shuffle: bool = True,
+    validation: PyTree | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    validation_batch_size: int | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    keep_best: bool = False,
+    chunk_steps: int | None = None,
+    on_chunk: Hook | None = None,
+    progress: bool | None = None,
+) -> FitResult:
+    """Train on data (inputs, targets) that fits on the device; returns (train_state, history).
+
+    Each chunk, an epoch by default, is one compiled program: a scan over a permutation drawn on the device, the state
+    donated. Between chunks the host collects the metrics, and between epochs it evaluates.
+
+    - Start from `key`, or go on from `train_state` for `epochs` more. The same key gives the same run as `train`.
+    - `validation` (inputs, targets) is evaluated after every epoch: the loss, and `metrics`, functions
+      (params, state, batch) -> mean, in batches of `validation_batch_size` (default: all at once).
+    - With `patience` training stops after so many epochs without a loss `min_delta` below the best one (validation
+      loss, or training loss without validation); `keep_best` returns the best epoch's state instead of the last.
+    - `chunk_steps` is rounded down to a divisor of an epoch's steps, or to whole epochs that divide `epochs`.
+    - `on_chunk(train_state, metrics)` is called after every chunk; returning True stops. The state it sees is donated
+      to the next chunk: read it or copy it, do not keep it.
+    - `progress`: None shows a bar when a terminal is attached.
+
+    Data is checked once on the host: lengths, emptiness, NaN and infinity. A step that is not finite raises
+    `NonFiniteError` with the state before it: each chunk's first state waits in host memory, and the failing chunk
+    is run again from there with a guard at every step.
+    """
+    check_optimizer(optimizer)
+    check_fit(epochs, batch_size, patience, chunk_steps, key, train_state)
+    data = check_data(data, "data", batch_size)
+    if validation is not None:
+        validation = check_data(validation, "validation")
+    elif metrics:
+        raise TypeError("fit: metrics are evaluated on validation data: pass validation=(inputs, targets)")
+    if train_state is None:
+        assert key is not None
+        train_state = init_train_state(objective, optimizer, key, data)
+    # The state is donated: it must own each array once, and none of them may be the caller's.
+    train_state = jax.tree.map(jnp.copy, train_state)
+    epoch_steps = count_examples(data) // batch_size
+    total = epochs * epoch_steps
+    between_epochs = validation is not None or patience is not None or keep_best
+    steps = chunk_length(chunk_steps, epoch_steps, 1 if between_epochs else epochs)
+    chunk = make_chunk(objective, optimizer, batch_size, shuffle)
+    evaluate = jax.jit(make_evaluate(objective, metrics, batch_size=validation_batch_size))
+    record = Record(epoch_steps)
+    stopping, best = Stopping(), None
+
+    with progress_bar(total, progress) as advance:
+        for done in range(steps, total + 1, steps):
+            backup = to_host(train_state)
+            train_state, chunk_metrics, finite = chunk(train_state, data, steps)
+            if not finite:
+                replay = make_chunk(objective, optimizer, batch_size, shuffle, guard=True)
+                train_state, chunk_metrics, _ = replay(backup, data, steps)
+                good = int(train_state.step) - int(backup.step)
+                record.add(chunk_metrics, good)
+                raise NonFiniteError(int(train_state.step), train_state, record.history())
+            record.add(chunk_metrics, steps)
+            if done % epoch_steps == 0 and between_epochs:
+                if validation is not None:
+                    record.evaluated(evaluate(train_state.params, train_state.state, validation))
+                stopping = stopping.update(record.watched(), min_delta)
+                if keep_best and stopping.waited == 0:
+                    best = to_host(train_state)
+            advance(steps, record.latest())
+            stop = on_chunk is not None and on_chunk(train_state, record.metrics[-1]) is True
+            if stop or (patience is not None and stopping.waited >= patience):
+                record.stopped_early = done < total
+                break
+    return FitResult(train_state if best is None else jax.tree.map(jnp.asarray, best), record.history())
+
+
+def make_chunk(
+    objective: Layer, optimizer: optax.GradientTransformation, batch_size: int, shuffle: bool, guard: bool = False
+) -> Callable[..., tuple[TrainState, Metrics, Array]]:
+    """One compiled chunk: (train_state, data, steps) -> (train_state, metrics, whether all of it is finite)."""
+    run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle, guard=guard)
+
+    def chunk(train_state: TrainState, data: PyTree, steps: int) -> tuple[TrainState, Metrics, Array]:
+        train_state, metrics = run(train_state, data, steps)
+        return train_state, metrics, all_finite((metrics["loss"], train_state))
+
+    return jax.jit(chunk, static_argnums=2, donate_argnums=0)
+
+
+def chunk_length(chunk_steps: int | None, epoch_steps: int, epochs: int) -> int:
+    """The steps of a chunk: at most `chunk_steps`, a divisor of an epoch's steps or of `epochs` whole epochs."""
+    if chunk_steps is None:
+        return epoch_steps
+    if chunk_steps < epoch_steps:
+        return largest_divisor(epoch_steps, chunk_steps)
+    return epoch_steps * largest_divisor(epochs, chunk_steps // epoch_steps)
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    return next(size for size in range(min(number, at_most), 0, -1) if number % size == 0)
+
+
+def to_host(train_state: TrainState) -> TrainState:
+    """A copy in host memory, so that the device holds the state once."""
+    on_host = jax.tree.map(np.array, dataclasses.replace(train_state, key=None))
+    return dataclasses.replace(on_host, key=jnp.copy(train_state.key))

@@ -1,0 +1,55 @@
+"""TrainState: everything a training run is, in one pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PyTree
+
+from ..layer import Layer, Params, State, describe
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The run after `step` updates. The key never changes: what a step or an epoch draws is folded in from its number,
+    so that a run goes on the same way from any of its states."""
+
+    step: Int[Array, ""]
+    params: Params
+    state: State
+    opt_state: PyTree
+    key: Array
+
+
+def init_train_state(
+    objective: Layer, optimizer: optax.GradientTransformation, key: Array, batch: PyTree
+) -> TrainState:
+    """The state before the first step. `batch` (inputs, targets) tells the shapes; its values are not looked at."""
+    check_optimizer(optimizer)
+    check_key(key)
+    init_key, run_key = jax.random.split(key)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
+    params, state = jax.tree.map(strong, objective.init(init_key, shapes))
+    with jax.numpy_dtype_promotion("standard"):  # several optax transformations mix dtypes
+        opt_state = optimizer.init(params)
+    return TrainState(jnp.zeros((), jnp.int32), params, state, opt_state, run_key)
+
+
+def strong(leaf: Any) -> Array:
+    """Without weak type: a state of another type than its successor would be traced twice."""
+    return jnp.asarray(leaf, leaf.dtype)
+
+
+def check_optimizer(optimizer: Any) -> None:
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        raise TypeError(f"expected an optax optimizer such as optax.adam(1e-3), got {describe(optimizer)}")
+
+
+def check_key(key: Any) -> None:
+    if not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or jnp.ndim(key) != 0:
+        raise TypeError(f"expected one typed key from jax.random.key, got {describe(key)}")
