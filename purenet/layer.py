@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .barrier import not_before
 from .errors import LayerTypeError, LayerValueError, at
 
 Params = PyTree
@@ -166,6 +167,7 @@ def objective(net: Layer, loss: Layer) -> Layer:
         net_residuals, loss_residuals, predictions = residuals
         if rebuilt and "x" in loss.needs:
             assert net.rebuild is not None
+            dy, net_residuals = not_before(dy, net_residuals)
             predictions = net.rebuild(params, inputs, net_residuals)
         # value = loss(predictions, targets)
         _, (dpredictions, dtargets) = run_backward(loss, (), (predictions, targets), y, loss_residuals, dy)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 
 import jax
-from jax import lax
 from jaxtyping import PyTree
 
+from ..barrier import not_before
 from ..errors import at
 from ..layer import Key, Layer, Params, Residuals, State, run_backward
 from ..planning import KEPT, REBUILT, choose, explain, rebuild_source
@@ -23,7 +23,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
     """One layer after the other; positional (parameters in a list) or named (parameters in a dict).
 
     What is kept is planned from the layers' `needs` and `rebuild` before anything is traced: see `purenet.plan`.
-    Where values are rebuilt, an optimisation barrier with the incoming cotangent keeps XLA from undoing it.
+    On accelerators a barrier with the incoming cotangent keeps XLA from undoing what is rebuilt: `purenet.barrier`.
     """
     chain = name_layers("serial", layers, named)
     layers, n = chain.layers, len(chain.layers)
@@ -63,7 +63,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         if "x" in maker.rebuild_needs:
             dy = recover(k - 1, params, value, extras, dy)
             x = value[k - 1]
-        x, dy = lax.optimization_barrier((x, dy))
+        dy, x = not_before(dy, x)
         with at(chain.step(k - 1)):
             value[k] = maker.rebuild(params[k - 1], x, extras[k - 1])
         return dy
