@@ -41,7 +41,12 @@ def initial_params(seed: int) -> Any:
     """NumPy's legacy generator, because the document's figures start from it; its matrices are ours transposed."""
     random = np.random.RandomState(seed)  # noqa: NPY002
     hidden, output = random.rand(3, 3), random.rand(1, 3)  # [hidden, in], [out, hidden]
-    return {"hidden": {"kernel": jnp.array(hidden.T)}, "bend": (), "output": {"kernel": jnp.array(output.T)}, "squash": ()}
+    return {
+        "hidden": {"kernel": jnp.array(hidden.T)},
+        "bend": (),
+        "output": {"kernel": jnp.array(output.T)},
+        "squash": (),
+    }
 
 
 def move(params: Any, gradients: Any, rate: Any, name: str) -> Any:

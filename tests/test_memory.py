@@ -1,4 +1,4 @@
-"""The promise of the plan: far fewer temporary bytes than autodiff at the same matrix products, measured in compiling."""
+"""The promise of the plan: far fewer temporary bytes than autodiff at the same matrix products."""
 
 from __future__ import annotations
 

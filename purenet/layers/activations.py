@@ -328,7 +328,7 @@ def mish_forward(x: Floats) -> Floats:
 def mish_backward(x: Floats, dy: Floats) -> Floats:
     t = jnp.tanh(jnp.logaddexp(x, 0.0))
     # y = x t, t' = (1 - t^2) softplus'(x)
-    return (t + x * (1 + t) * (1 - t) * lax.logistic(x)) * dy
+    return (t + x * ((1 + t) * (1 - t)) * lax.logistic(x)) * dy
 
 
 def mish() -> Layer:

@@ -6,6 +6,7 @@ host around it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -94,10 +95,17 @@ def scan_guarded(step: Step, train_state: TrainState, batches: PyTree) -> tuple[
         before, alive = carry
         after, metrics = step(before, batch)
         alive = alive & all_finite((metrics["loss"], after))
-        return (jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, before), alive), metrics
+        return (select(alive, after, before), alive), metrics
 
     (train_state, _), metrics = lax.scan(on, (train_state, jnp.array(True)), batches)
     return train_state, metrics
+
+
+def select(alive: Bool[Array, ""], after: TrainState, before: TrainState) -> TrainState:
+    """One state or the other; the key is the same in both."""
+    states = (dataclasses.replace(train_state, key=()) for train_state in (after, before))
+    chosen = jax.tree.map(lambda new, old: jnp.where(alive, new, old), *states)
+    return dataclasses.replace(chosen, key=before.key)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

@@ -1,0 +1,78 @@
+"""Activations at their tails and kinks, in every dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import ACTIVATIONS
+
+import purenet as pn
+from purenet.layer import run_backward
+
+layers = pytest.mark.parametrize("layer", [case.layer for case in ACTIVATIONS], ids=[c.name for c in ACTIVATIONS])
+
+
+def gradient(layer: pn.Layer, x: Any) -> tuple[Any, Any]:
+    y, _, residuals = layer.forward((), (), x, None)
+    return y, run_backward(layer, (), x, y, residuals, jnp.ones_like(x))[1]
+
+
+@layers
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16])
+def test_gradient_is_finite_wherever_the_value_is(layer: pn.Layer, dtype: Any) -> None:
+    with jax.enable_x64(dtype == jnp.float64):
+        largest = float(jnp.finfo(dtype).max)
+        tails = [largest, largest / 4, largest**0.5, 1e4, 300.0, 100.0, 30.0, 12.0, 10.0, 9.5, 3.0, 0.0]
+        x = jnp.array([sign * tail for tail in tails for sign in (1, -1)], dtype)[:, None]
+        y, dx = gradient(layer, x)
+        assert y.dtype == dx.dtype == dtype
+        finite = jnp.isfinite(y)
+        assert bool(jnp.all(jnp.isfinite(dx) | ~finite)), np.array([x, y, dx])[:, ~np.isfinite(np.asarray(dx))]
+
+
+@layers
+def test_nan_stays_nan(layer: pn.Layer) -> None:
+    y, dx = gradient(layer, jnp.array([[jnp.nan, jnp.nan]]))
+    assert bool(jnp.all(jnp.isnan(y)))
+    assert dx.shape == y.shape
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "slope"),
+    [
+        (pn.relu(), 0.0, 0),
+        (pn.relu6(), 0.0, 0),
+        (pn.relu6(), 6.0, 0),
+        (pn.leaky_relu(0.3), 0.0, 1),
+        (pn.hard_tanh(), 1.0, 0),
+        (pn.hard_tanh(), -1.0, 0),
+        (pn.hard_sigmoid(), 3.0, 0),
+        (pn.hard_swish(), 3.0, 1),
+        (pn.hard_swish(), -3.0, 0),
+        (pn.elu(2.0), 0.0, 2),
+    ],
+)
+def test_slope_at_a_kink_is_the_documented_one_and_autodiffs(layer: pn.Layer, x: float, slope: float) -> None:
+    at = jnp.array([x])
+    assert float(gradient(layer, at)[1][0]) == slope
+    assert float(jax.grad(lambda x: layer.predict((), (), x)[0])(at)[0]) == slope
+
+
+def test_what_each_activation_keeps() -> None:
+    reads = {case.name: "".join(case.layer.needs) for case in ACTIVATIONS}
+    from_input = {"leaky_relu_falling", "gelu", "gelu_erf", "silu", "mish", "hard_swish", "erf_sigmoid"}
+    assert {name for name, needs in reads.items() if needs == "x"} == from_input
+    assert {name for name, needs in reads.items() if needs == ""} == {"identity"}
+    for case in ACTIVATIONS:
+        assert jax.tree.leaves(case.layer.forward((), (), jnp.ones((2, 3)), None)[2]) == []
+        assert case.layer.rebuild is not None
+
+
+@pytest.mark.parametrize("make", [lambda: pn.elu(0.0), lambda: pn.celu(-1.0), lambda: pn.elu(float("nan"))])
+def test_alpha_must_be_positive(make: Any) -> None:
+    with pytest.raises(ValueError, match="expected alpha above 0"):
+        make()

@@ -1,0 +1,276 @@
+"""Training: fit equals the pure run, seeds under vmap, no retracing, resuming, stopping, what a failure keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import purenet as pn
+from purenet.train import NonFiniteError, TrainState, fit, init_train_state, make_evaluate, make_run, make_step, train
+
+GENERATOR = np.random.default_rng(0)
+INPUTS = GENERATOR.normal(size=(50, 6)).astype(np.float32)
+TARGETS = (INPUTS[:, :3] * INPUTS[:, 3:]).argmax(1).astype(np.int32)
+DATA = (INPUTS, TARGETS)
+
+
+def objective(*, dropout: float = 0.0) -> pn.Layer:
+    net = pn.serial(pn.dense(8), pn.tanh(), pn.dropout(dropout), pn.dense(3))
+    return pn.objective(net, pn.losses.softmax_cross_entropy())
+
+
+def assert_same(one: Any, other: Any, rtol: float = 0.0) -> None:
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    for mine, theirs in leaves:
+        if jnp.issubdtype(mine.dtype, jax.dtypes.prng_key):
+            mine, theirs = jax.random.key_data(mine), jax.random.key_data(theirs)
+        np.testing.assert_allclose(mine, theirs, rtol=rtol, atol=rtol)
+
+
+def test_step_is_the_gradient_step() -> None:
+    net, optimizer = objective(), optax.sgd(0.1)
+    state = init_train_state(net, optimizer, jax.random.key(0), DATA)
+    after, metrics = jax.jit(make_step(net, optimizer))(state, DATA)
+    loss, gradient = jax.value_and_grad(lambda p: net.predict(p, (), DATA))(state.params)
+    assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-6)
+    assert_same(after.params, jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient), 1e-6)
+    assert int(after.step) == 1
+
+
+@pytest.mark.parametrize("optimizer", [optax.adamw(1e-2), optax.lion(1e-3), optax.inject_hyperparams(optax.adam)(1e-2)])
+def test_any_optax_optimizer_under_strict_promotion(optimizer: Any) -> None:
+    _, history = fit(objective(), optimizer, DATA, key=jax.random.key(0), epochs=3, batch_size=10)
+    assert history.epoch_loss[-1] < history.epoch_loss[0]
+
+
+def test_native_batch_equals_vmap_of_one_example() -> None:
+    one = pn.objective(pn.serial(pn.dense(8), pn.tanh(), pn.dense(3)), pn.losses.softmax_cross_entropy())
+    arguments: dict[str, Any] = {"epochs": 2, "batch_size": 10}
+    native, _ = fit(one, optax.sgd(0.3), DATA, key=jax.random.key(1), **arguments)
+    mapped, _ = fit(pn.per_example(one), optax.sgd(0.3), DATA, key=jax.random.key(1), **arguments)
+    assert_same(native.params, mapped.params, 2e-6)
+
+    gradient = pn.value_and_grad(one)
+    params, state = one.init(jax.random.key(2), DATA)
+    values, gradients = jax.vmap(gradient, (None, None, 0))(params, state, (jnp.array(INPUTS), jnp.array(TARGETS)))
+    (value, _), expected = gradient(params, state, (jnp.array(INPUTS), jnp.array(TARGETS)))
+    assert float(values[0].mean()) == pytest.approx(float(value), rel=1e-6)
+    assert_same(jax.tree.map(lambda g: g.mean(0), gradients), expected, 1e-6)
+
+
+def test_fit_is_the_pure_run_and_five_seeds_train_in_one_program() -> None:
+    net, optimizer = objective(dropout=0.2), optax.adam(1e-2)
+    keys = jax.random.split(jax.random.key(3), 5)
+    data = jax.tree.map(jnp.asarray, DATA)
+
+    def run(key: Any) -> Any:
+        return train(net, optimizer, key, data, epochs=3, batch_size=10)
+
+    states, metrics = jax.jit(jax.vmap(run))(jax.random.clone(keys))
+    for seed in range(5):
+        alone, history = fit(net, optimizer, DATA, key=keys[seed], epochs=3, batch_size=10)
+        np.testing.assert_allclose(metrics["loss"][seed], history.loss, rtol=2e-5)
+        assert_same(jax.tree.map(lambda leaf, seed=seed: leaf[seed], states.params), alone.params, 2e-5)
+
+
+def test_nothing_is_traced_after_the_first_chunk() -> None:
+    traces = []
+    net = objective()
+
+    def counted(*args: Any) -> Any:
+        traces.append(1)
+        return net.forward(*args)
+
+    def after_each_chunk(train_state: TrainState, metrics: Any) -> None:
+        counts.append(len(traces))
+
+    counts: list[int] = []
+    fit(
+        net._replace(forward=counted),
+        optax.adam(1e-2),
+        DATA,
+        key=jax.random.key(0),
+        epochs=4,
+        batch_size=10,
+        validation=DATA,
+        on_chunk=after_each_chunk,
+    )
+    assert len(counts) == 4
+    assert counts[0] > 0
+    assert len(set(counts)) == 1
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 2, 4, 5, 9, 10, 1000])
+def test_chunks_do_not_change_the_run(chunk_steps: int) -> None:
+    calls = []
+    arguments: dict[str, Any] = {"epochs": 4, "batch_size": 12}
+    whole, history = fit(objective(), optax.adam(1e-2), DATA, key=jax.random.key(0), **arguments)
+    chunked, chunked_history = fit(
+        objective(),
+        optax.adam(1e-2),
+        DATA,
+        key=jax.random.key(0),
+        chunk_steps=chunk_steps,
+        on_chunk=lambda state, metrics: calls.append(len(metrics["loss"])),
+        **arguments,
+    )
+    expected = {1: 1, 2: 2, 4: 4, 5: 4, 9: 8, 10: 8, 1000: 16}[chunk_steps]
+    assert calls == [expected] * (16 // expected)
+    assert_same(whole.params, chunked.params, 1e-6)
+    np.testing.assert_allclose(history.loss, chunked_history.loss, rtol=1e-5)
+    assert len(history.loss) == 16
+
+
+def test_going_on_from_a_state_is_the_longer_run() -> None:
+    net, optimizer = objective(dropout=0.3), optax.adam(1e-2)
+    arguments: dict[str, Any] = {"batch_size": 10}
+    whole, _ = fit(net, optimizer, DATA, key=jax.random.key(4), epochs=4, **arguments)
+    half, _ = fit(net, optimizer, DATA, key=jax.random.key(4), epochs=2, **arguments)
+    rest, _ = fit(net, optimizer, DATA, train_state=half, epochs=2, **arguments)
+    assert_same(whole, rest)
+    assert int(half.step) == 10  # the caller's state is still there: nothing of it was donated
+
+
+def test_every_example_is_seen_once_an_epoch_in_a_new_order() -> None:
+    def forward(params: Any, state: Any, x: Any, key: Any) -> Any:
+        return params["w"] * 0 + jnp.sum(x[0]), x[0][:, 0], ()
+
+    probe = pn.Layer(
+        init=lambda key, x: ({"w": jnp.zeros(())}, jnp.zeros(1)),
+        forward=forward,
+        backward=lambda params, x, y, residuals, dy: ({"w": jnp.zeros(())}, x),
+        predict=lambda params, state, x: jnp.zeros(()),
+        name="probe",
+    )
+    numbers = np.arange(20, dtype=np.float32)[:, None]
+    seen = []
+    arguments: dict[str, Any] = {"epochs": 3, "batch_size": 1, "chunk_steps": 1}
+    for shuffle in (True, False):
+        fit(
+            probe,
+            optax.sgd(0.1),
+            (numbers, numbers),
+            key=jax.random.key(0),
+            shuffle=shuffle,
+            on_chunk=lambda state, metrics: seen.append(float(state.state[0])),
+            **arguments,
+        )
+    epochs = np.array(seen).reshape(2, 3, 20)
+    np.testing.assert_array_equal(np.sort(epochs, -1), np.broadcast_to(np.arange(20), (2, 3, 20)))
+    np.testing.assert_array_equal(epochs[1], np.broadcast_to(np.arange(20), (3, 20)))
+    assert not np.array_equal(epochs[0, 0], epochs[0, 1])
+
+
+def test_history_and_evaluation() -> None:
+    def accuracy(params: Any, state: Any, batch: Any) -> Any:
+        logits = net.parts[0][1].predict(params, state, batch[0])
+        return jnp.mean((jnp.argmax(logits, -1) == batch[1]).astype(jnp.float32))
+
+    net = objective()
+    final, history = fit(
+        net,
+        optax.adam(3e-2),
+        DATA,
+        key=jax.random.key(0),
+        epochs=6,
+        batch_size=10,
+        validation=DATA,
+        metrics={"accuracy": accuracy},
+        validation_batch_size=16,
+    )
+    assert history.loss.shape == (30,)
+    assert history.epoch_loss.shape == (6,)
+    assert set(history.validation) == {"loss", "accuracy"}
+    assert history.validation["loss"].shape == (6,)
+    np.testing.assert_allclose(history.validation["loss"][-1], net.predict(final.params, (), DATA), rtol=1e-5)
+    np.testing.assert_allclose(history.validation["accuracy"][-1], accuracy(final.params, (), DATA), rtol=1e-5)
+    assert history.best_epoch == int(np.argmin(history.validation["loss"])) + 1
+
+
+@pytest.mark.parametrize("batch_size", [None, 7, 25, 50, 999])
+def test_evaluation_in_batches_is_the_mean_over_all(batch_size: int | None) -> None:
+    net = objective()
+    params, state = net.init(jax.random.key(0), DATA)
+    data = jax.tree.map(jnp.asarray, DATA)
+    value = make_evaluate(net, batch_size=batch_size)(params, state, data)["loss"]
+    np.testing.assert_allclose(value, net.predict(params, state, data), rtol=1e-6)
+
+
+def test_early_stopping_and_the_best_state() -> None:
+    arguments: dict[str, Any] = {
+        "batch_size": 10,
+        "validation": (INPUTS[:10], TARGETS[::-1][:10]),
+    }
+    net, optimizer = objective(), optax.adam(0.1)
+    best, history = fit(net, optimizer, DATA, key=jax.random.key(0), epochs=60, patience=3, keep_best=True, **arguments)
+    losses = history.validation["loss"]
+    assert history.stopped_early
+    assert len(losses) == history.best_epoch + 3 < 60
+    assert int(best.step) == 5 * history.best_epoch
+    np.testing.assert_allclose(net.predict(best.params, (), arguments["validation"]), losses.min(), rtol=1e-5)
+    _, whole = fit(net, optimizer, DATA, key=jax.random.key(0), epochs=len(losses), **arguments)
+    np.testing.assert_allclose(whole.validation["loss"], losses, rtol=1e-5)
+    assert not whole.stopped_early
+
+
+def test_a_hook_can_stop() -> None:
+    state, history = fit(
+        objective(),
+        optax.sgd(0.1),
+        DATA,
+        key=jax.random.key(0),
+        epochs=9,
+        batch_size=10,
+        on_chunk=lambda s, m: int(s.step) >= 10,
+    )
+    assert int(state.step) == 10
+    assert history.stopped_early
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 5, 50])
+def test_a_non_finite_loss_stops_and_keeps_the_last_finite_state(chunk_steps: int) -> None:
+    net = pn.objective(pn.serial(pn.dense(8), pn.dense(3)), pn.losses.squared_error("sum"))
+    data = (INPUTS, INPUTS[:, :3])
+    optimizer = optax.sgd(0.5)
+    with pytest.raises(NonFiniteError, match="lower the learning rate") as caught:
+        fit(net, optimizer, data, key=jax.random.key(0), epochs=10, batch_size=10, chunk_steps=chunk_steps)
+    error = caught.value
+    kept = error.train_state
+    assert error.step == int(kept.step) == len(error.history.loss)
+    assert np.all(np.isfinite(error.history.loss))
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves((kept.params, kept.opt_state)))
+    run = make_run(net, optimizer, batch_size=10)
+    state = init_train_state(net, optimizer, jax.random.key(0), data)
+    expected, _ = jax.jit(run, static_argnums=2)(state, jax.tree.map(jnp.asarray, data), 50)
+    assert not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(expected.params))
+
+
+def test_an_update_that_overflows_is_caught_though_its_loss_was_finite() -> None:
+    net, optimizer = pn.objective(pn.dense(3), pn.losses.squared_error("sum")), optax.sgd(3e38)
+    data = (INPUTS, INPUTS[:, :3])
+    with pytest.raises(NonFiniteError) as caught:
+        fit(net, optimizer, data, key=jax.random.key(0), epochs=1, batch_size=50)
+    assert caught.value.step == 0
+    start = init_train_state(net, optimizer, jax.random.key(0), data)
+    assert_same(caught.value.train_state.params, start.params)
+
+
+def test_the_bar_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments: dict[str, Any] = {"epochs": 2, "batch_size": 10}
+    fit(objective(), optax.sgd(0.1), DATA, key=jax.random.key(0), **arguments)
+    assert capsys.readouterr().err == ""
+    fit(objective(), optax.sgd(0.1), DATA, key=jax.random.key(0), progress=True, **arguments)
+    assert "10/10" in capsys.readouterr().err
+
+
+def test_state_is_a_pytree_with_one_key() -> None:
+    state = init_train_state(objective(), optax.adam(1e-3), jax.random.key(0), DATA)
+    assert {field.name for field in dataclasses.fields(state)} == {"step", "params", "state", "opt_state", "key"}
+    assert jax.tree.structure(jax.tree.map(lambda leaf: leaf, state)) == jax.tree.structure(state)
+    assert state.step.dtype == jnp.int32
