@@ -7,7 +7,7 @@ with jax.grad, and `purenet.train` runs whole epochs as one compiled program.
 
 from importlib.metadata import version as _version
 
-from . import data, layers, losses, train
+from . import data, files, layers, losses, train
 from .checking import GradientError, Report, check
 from .combine import parallel, per_example, remat, repeat, residual, serial
 from .errors import LayerError, LayerTypeError, LayerValueError
@@ -60,6 +60,7 @@ __all__ = [
     "dropout",
     "elu",
     "erf_sigmoid",
+    "files",
     "flatten",
     "from_function",
     "gelu",

@@ -17,9 +17,8 @@ from .arguments import check_data, check_fit
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
-from .run import all_finite, count_examples, make_run
+from .run import Run, count_examples, make_run
 from .state import TrainState, check_optimizer, init_train_state
-from .step import Metrics
 from .stopping import Stopping
 
 Hook = Callable[[TrainState, dict[str, np.ndarray]], Any]
@@ -80,52 +79,49 @@ def fit(
         assert key is not None
         train_state = init_train_state(objective, optimizer, key, data)
     # The state is donated: it must own each array once, and none of them may be the caller's.
+    run_key = jnp.copy(train_state.key)
     train_state = jax.tree.map(jnp.copy, train_state)
     epoch_steps = count_examples(data) // batch_size
     total = epochs * epoch_steps
     between_epochs = validation is not None or patience is not None or keep_best
     steps = chunk_length(chunk_steps, epoch_steps, 1 if between_epochs else epochs)
-    chunk = make_chunk(objective, optimizer, batch_size, shuffle)
+    chunk = compile_chunks(objective, optimizer, batch_size, shuffle)
     evaluate = jax.jit(make_evaluate(objective, metrics, batch_size=validation_batch_size))
     record = Record(epoch_steps)
     stopping, best = Stopping(), None
 
     with progress_bar(total, progress) as advance:
+        before = to_host(train_state)
         for done in range(steps, total + 1, steps):
-            backup = to_host(train_state)
-            train_state, chunk_metrics, finite = chunk(train_state, data, steps)
-            if not finite:
-                replay = make_chunk(objective, optimizer, batch_size, shuffle, guard=True)
-                train_state, chunk_metrics, _ = replay(backup, data, steps)
-                good = int(train_state.step) - int(backup.step)
-                record.add(chunk_metrics, good)
+            train_state, chunk_metrics = chunk(train_state, data, steps)
+            after = to_host(train_state)
+            if not finite_on_host((chunk_metrics["loss"], after)):
+                replay = compile_chunks(objective, optimizer, batch_size, shuffle, guard=True)
+                train_state, chunk_metrics = replay(from_host(before, run_key), data, steps)
+                record.add(chunk_metrics, int(train_state.step) - int(before.step))
                 raise NonFiniteError(int(train_state.step), train_state, record.history())
+            before = after
             record.add(chunk_metrics, steps)
             if done % epoch_steps == 0 and between_epochs:
                 if validation is not None:
                     record.evaluated(evaluate(train_state.params, train_state.state, validation))
                 stopping = stopping.update(record.watched(), min_delta)
                 if keep_best and stopping.waited == 0:
-                    best = to_host(train_state)
+                    best = after
             advance(steps, record.latest())
             stop = on_chunk is not None and on_chunk(train_state, record.metrics[-1]) is True
             if stop or (patience is not None and stopping.waited >= patience):
                 record.stopped_early = done < total
                 break
-    return FitResult(train_state if best is None else jax.tree.map(jnp.asarray, best), record.history())
+    return FitResult(train_state if best is None else from_host(best, run_key), record.history())
 
 
-def make_chunk(
+def compile_chunks(
     objective: Layer, optimizer: optax.GradientTransformation, batch_size: int, shuffle: bool, guard: bool = False
-) -> Callable[..., tuple[TrainState, Metrics, Array]]:
-    """One compiled chunk: (train_state, data, steps) -> (train_state, metrics, whether all of it is finite)."""
+) -> Run:
+    """`make_run` under jit, the state donated."""
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle, guard=guard)
-
-    def chunk(train_state: TrainState, data: PyTree, steps: int) -> tuple[TrainState, Metrics, Array]:
-        train_state, metrics = run(train_state, data, steps)
-        return train_state, metrics, all_finite((metrics["loss"], train_state))
-
-    return jax.jit(chunk, static_argnums=2, donate_argnums=0)
+    return jax.jit(run, static_argnums=2, donate_argnums=0)
 
 
 def chunk_length(chunk_steps: int | None, epoch_steps: int, epochs: int) -> int:
@@ -142,6 +138,14 @@ def largest_divisor(number: int, at_most: int) -> int:
 
 
 def to_host(train_state: TrainState) -> TrainState:
-    """A copy in host memory, so that the device holds the state once."""
-    on_host = jax.tree.map(np.array, dataclasses.replace(train_state, key=None))
-    return dataclasses.replace(on_host, key=jnp.copy(train_state.key))
+    """A copy in host memory, so that the device holds the state once; without the key, which never changes."""
+    return jax.tree.map(np.array, dataclasses.replace(train_state, key=None))
+
+
+def from_host(train_state: TrainState, run_key: Array) -> TrainState:
+    return dataclasses.replace(jax.tree.map(jnp.asarray, train_state), key=run_key)
+
+
+def finite_on_host(tree: PyTree) -> bool:
+    arrays = (np.asarray(leaf) for leaf in jax.tree.leaves(tree))
+    return all(bool(np.isfinite(array).all()) for array in arrays if jnp.issubdtype(array.dtype, jnp.floating))
