@@ -108,7 +108,8 @@ def main(options: argparse.Namespace) -> Outcome:
     if options.plot:
         plot(options.plot, history, test, predicted)
         print(f"\nlearning curves and misread digits: {options.plot}")
-    accuracies = train_seeds(net, objective, optimizer, *jax.tree.map(jnp.asarray, (train, test)), options)
+    train, test = jax.tree.map(jnp.asarray, (train, test))
+    accuracies = train_seeds(net, objective, optimizer, train, test, options)
     print(
         f"\n{options.seeds} seeds in one program: test accuracy", *(f"{a:.2%}" for a in np.sort(accuracies)), end=", "
     )
@@ -134,8 +135,8 @@ def plot(path: str, history: pn.train.History, test: Any, predicted: np.ndarray)
     misread = np.flatnonzero(predicted != test[1])[:10]
     side = math.isqrt(test[0].shape[1])
     figure = pyplot.figure(figsize=(11, 6.5), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3, 1.6))
-    losses, errors = top.subplots(1, 2)
+    grid = figure.add_gridspec(2, 10, height_ratios=(3, 1))
+    losses, errors = figure.add_subplot(grid[0, :5]), figure.add_subplot(grid[0, 5:])
     epochs = np.arange(1, len(history.epoch_loss) + 1)
     losses.plot(epochs, history.epoch_loss, label="training, with dropout")
     losses.plot(epochs, history.validation["loss"], label="test")
@@ -143,11 +144,10 @@ def plot(path: str, history: pn.train.History, test: Any, predicted: np.ndarray)
     losses.legend()
     errors.plot(epochs, 100 * history.validation["error"], color="C1")
     errors.set(xlabel="epoch", ylabel="misread test digits, %", title="error", ylim=(0, None))
-    bottom.suptitle(f"misread: {np.sum(predicted != test[1])} of {len(predicted)}")
-    axes = bottom.subplots(1, 10)
-    for axis in axes:
+    figure.suptitle(f"{np.sum(predicted != test[1])} of {len(predicted)} test digits misread")
+    for column, index in enumerate(misread):
+        axis = figure.add_subplot(grid[1, column])
         axis.axis("off")
-    for axis, index in zip(axes, misread, strict=False):
         axis.imshow(test[0][index].reshape(side, side), cmap="gray_r")
         axis.set_title(f"{test[1][index]} read as {predicted[index]}", fontsize=9)
     figure.savefig(path, dpi=120)

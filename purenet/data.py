@@ -79,8 +79,8 @@ def load_digits() -> Arrays:
         from sklearn import datasets
     except ImportError as error:
         raise ImportError("load_digits needs scikit-learn: pip install 'purenet[examples]'") from error
-    digits = datasets.load_digits()
-    return (digits.data / 16).astype(np.float32), digits.target.astype(np.int32)
+    images, labels = datasets.load_digits(return_X_y=True)
+    return (np.asarray(images) / 16).astype(np.float32), np.asarray(labels).astype(np.int32)
 
 
 def split(data: Arrays, test_fraction: float, *, seed: int) -> tuple[Arrays, Arrays]:

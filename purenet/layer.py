@@ -23,6 +23,7 @@ Params = PyTree
 State = PyTree
 Residuals = PyTree
 Key = Array | None
+Shaped = Array | jax.ShapeDtypeStruct
 
 
 class Layer(NamedTuple):

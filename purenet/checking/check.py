@@ -63,7 +63,8 @@ def gradients(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> tuple
     if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(y)):
         raise ValueError(f"check: the output of {probe.name} is not finite at the probe: pass another x or params")
     dy = draw_like(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y), key)
-    truth = label(*pull(dy), x)
+    truth_params, truth_x = pull(dy)
+    truth = label(truth_params, truth_x, x)
     y, saved = probe.forward(params, x)
     dparams, dx = probe.backward(params, x, y, saved, dy)
     check_gradient(dparams, params, "parameter")
@@ -72,7 +73,8 @@ def gradients(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> tuple
 
     def wiggled() -> dict[str, np.ndarray]:
         moved = jax.tree.map(lambda leaf: leaf * (1 + ROUNDING), (params, inexact))
-        return dict(label(*jax.vjp(forward, *moved)[1](dy), x))
+        moved_params, moved_x = jax.vjp(forward, *moved)[1](dy)
+        return dict(label(moved_params, moved_x, x))
 
     return yours, truth, wiggled
 

@@ -87,9 +87,10 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
         extras, kept, _ = residuals
         outputs = []
         for k, p in enumerate(fan.unpack(params)):
-            output = kept[k]
+            output, branch = kept[k], layers[k]
             if output is None:
-                output = at_step(fan.step(k), layers[k].rebuild)(p, x, extras[k])  # type: ignore[arg-type]
+                assert branch.rebuild is not None
+                output = at_step(fan.step(k), branch.rebuild)(p, x, extras[k])
             outputs.append(output)
         return join(outputs)
 

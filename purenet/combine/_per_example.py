@@ -67,7 +67,8 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
 
 def batch_size(x: PyTree) -> int:
     """The length of the first axis, which all leaves must share."""
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or None in sizes:
-        raise LayerValueError(f"expected leaves with one common first axis, got lengths {sizes}")
-    return sizes.pop()
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
+    sizes = {shape[:1] for shape in shapes}
+    if len(sizes) != 1 or () in sizes:
+        raise LayerValueError(f"expected leaves with one common first axis, got shapes {shapes}")
+    return shapes[0][0]

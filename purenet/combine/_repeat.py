@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import jax
 from jax import lax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, leaves_with_paths, run_backward
@@ -26,7 +26,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     reads_x, reads_y = "x" in layer.needs, "y" in layer.needs
     keeps_input = reads_x or reads_y
 
-    def init(key: Key, x: PyTree) -> tuple[Params, State]:
+    def init(key: Array, x: PyTree) -> tuple[Params, State]:
         with at("repeat"):
             params, state = jax.vmap(lambda block_key: layer.init(block_key, x))(jax.random.split(key, n))
             check_shape_kept(jax.eval_shape(layer.predict, *first((params, state)), x), x)

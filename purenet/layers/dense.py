@@ -17,7 +17,7 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 from jaxtyping import Array, Float
 
 from ..errors import LayerValueError
-from ..layer import Key, Layer, check_floating, describe, stateless
+from ..layer import Layer, Shaped, check_floating, describe, stateless
 
 
 def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
@@ -55,7 +55,7 @@ def dense(
         raise ValueError(f"dense: expected a number of features of at least 1, got {features!r}")
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
-    def init(key: Key, x: Float[Array, "... in_features"]) -> dict[str, Array]:
+    def init(key: Array, x: Shaped) -> dict[str, Array]:
         check_input(x)
         kernel_key, bias_key = jax.random.split(key, 2)
         params = {"kernel": kernel_init(kernel_key, (x.shape[-1], features), x.dtype)}
@@ -79,7 +79,7 @@ def dense(
     return stateless(forward, dense_backward, name="dense", init=init)
 
 
-def check_input(x: Float[Array, "... in_features"]) -> None:
+def check_input(x: Shaped) -> None:
     check_floating(x)
     if x.ndim == 0:
         raise LayerValueError(f"expected x [..., features], got {describe(x)}")

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from ..errors import LayerTypeError, at
 from ..layer import Key, Layer, Params, Residuals, State, check_floating, describe, no_params
-from ..randomness import clone_key
 
 Floats = Float[Array, "..."]
 
@@ -45,9 +44,9 @@ def dropout(rate: float) -> Layer:
             check_floating(x)
             if rate == 0:
                 return x, state, ()
-            check_key(key)
-            saved = clone_key(key)
-            return dropout_forward(x, key, rate), state, saved
+            drawn = check_key(key)
+            saved = jax.random.clone(drawn)
+            return dropout_forward(x, drawn, rate), state, saved
 
     def backward(params: Params, x: None, y: None, key: Residuals, dy: Floats) -> tuple[Params, Floats]:
         with at("dropout"):
@@ -55,7 +54,7 @@ def dropout(rate: float) -> Layer:
 
     def rebuild(params: Params, x: Floats, key: Residuals) -> Floats:
         with at("dropout"):
-            return x if rate == 0 else dropout_forward(x, clone_key(key), rate)
+            return x if rate == 0 else dropout_forward(x, jax.random.clone(key), rate)
 
     return Layer(
         init=no_params,
@@ -69,8 +68,9 @@ def dropout(rate: float) -> Layer:
     )
 
 
-def check_key(key: Key) -> None:
+def check_key(key: Key) -> Array:
     if key is None:
         raise LayerTypeError("expected a key, got None: pass jax.random.key(...) to forward, or call predict")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise LayerTypeError(f"expected a typed key from jax.random.key, got {describe(key)}")
+    return key

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from ..errors import LayerValueError
-from ..layer import Key, Layer, Params, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
 from ..precision import widen
 
 Statistics = tuple[Float[Array, "... 1"], Float[Array, "... 1"]]
@@ -76,7 +76,7 @@ def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = Tr
         raise ValueError(f"layer_norm: expected eps of at least 0, got {eps!r}")
     names = {name for name, used in (("scale", use_scale), ("bias", use_bias)) if used}
 
-    def init(key: Key, x: Float[Array, "... features"]) -> Params:
+    def init(key: Array, x: Shaped) -> Params:
         check_input(x)
         initial = {"scale": jnp.ones, "bias": jnp.zeros}
         return {name: make(x.shape[-1:], x.dtype) for name, make in initial.items() if name in names}
@@ -102,7 +102,7 @@ def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = Tr
     )
 
 
-def check_input(x: Float[Array, "... features"]) -> None:
+def check_input(x: Shaped) -> None:
     check_floating(x)
     if x.ndim == 0:
         raise LayerValueError(f"expected x [..., features], got {describe(x)}")

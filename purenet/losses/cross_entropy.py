@@ -132,11 +132,9 @@ def softmax_cross_entropy(
 def prepare_target(targets: Any, logits: Logits, label_smoothing: float, ignore_index: int | None) -> tuple:
     """(target distribution, examples that count or None, classes that count or None)."""
     labels, where = targets if isinstance(targets, tuple) else (targets, None)
-    by_class = where is not None and where.ndim == logits.ndim
-    classes = where if by_class else None
-    examples = None if by_class else where
-    if by_class:
-        examples = jnp.any(where, -1)
+    classes, examples = None, where
+    if where is not None and where.ndim == logits.ndim:
+        classes, examples = where, jnp.any(where, -1)
     if ignore_index is not None:
         counts = labels != ignore_index
         examples = counts if examples is None else examples & counts

@@ -24,11 +24,11 @@ Floats = Float[Array, "..."]
 REDUCTIONS = ("mean", "sum", "batch_mean")
 
 
-def reduce_forward(values: Floats, divisor: float | Array) -> Float[Array, ""]:
+def reduce_forward(values: Floats, divisor: int | Array) -> Float[Array, ""]:
     return jnp.sum(values) / divisor
 
 
-def reduce_backward(dy: Float[Array, ""], divisor: float | Array, shape: tuple[int, ...]) -> Floats:
+def reduce_backward(dy: Float[Array, ""], divisor: int | Array, shape: tuple[int, ...]) -> Floats:
     # y = sum(values) / divisor
     return jnp.broadcast_to(dy / divisor, shape)
 
@@ -64,7 +64,7 @@ def loss_layer(
         values = forward(widen(predictions), widen(targets))
         return reduce_forward(values, divisor_of(reduction, values.shape, per_example)).astype(predictions.dtype)
 
-    def layer_backward(x: tuple[Floats, Floats], dy: Float[Array, ""]) -> tuple[tuple[Floats, Floats]]:
+    def layer_backward(x: tuple[Floats, Floats], dy: Float[Array, ""]) -> tuple[Floats, Floats]:
         predictions, targets = x
         shape = predictions.shape[:-1] if per_example else predictions.shape
         dvalues = reduce_backward(widen(dy), divisor_of(reduction, shape, per_example), shape)

@@ -17,7 +17,7 @@ from .arguments import check_data, check_fit
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
-from .run import Run, count_examples, make_run
+from .run import Run, batch_of, count_examples, make_run
 from .state import TrainState, check_optimizer, init_train_state
 from .stopping import Stopping
 
@@ -75,12 +75,9 @@ def fit(
         validation = check_data(validation, "validation")
     elif metrics:
         raise TypeError("fit: metrics are evaluated on validation data: pass validation=(inputs, targets)")
-    if train_state is None:
-        assert key is not None
-        train_state = init_train_state(objective, optimizer, key, data)
-    # The state is donated: it must own each array once, and none of them may be the caller's.
-    run_key = jnp.copy(train_state.key)
-    train_state = jax.tree.map(jnp.copy, train_state)
+    if key is not None:
+        train_state = init_train_state(objective, optimizer, key, batch_of(data, batch_size))
+    now, run_key = own_arrays(train_state)
     epoch_steps = count_examples(data) // batch_size
     total = epochs * epoch_steps
     between_epochs = validation is not None or patience is not None or keep_best
@@ -91,29 +88,29 @@ def fit(
     stopping, best = Stopping(), None
 
     with progress_bar(total, progress) as advance:
-        before = to_host(train_state)
+        before = to_host(now)
         for done in range(steps, total + 1, steps):
-            train_state, chunk_metrics = chunk(train_state, data, steps)
-            after = to_host(train_state)
+            now, chunk_metrics = chunk(now, data, steps)
+            after = to_host(now)
             if not finite_on_host((chunk_metrics["loss"], after)):
                 replay = compile_chunks(objective, optimizer, batch_size, shuffle, guard=True)
-                train_state, chunk_metrics = replay(from_host(before, run_key), data, steps)
-                record.add(chunk_metrics, int(train_state.step) - int(before.step))
-                raise NonFiniteError(int(train_state.step), train_state, record.history())
+                now, chunk_metrics = replay(from_host(before, run_key), data, steps)
+                record.add(chunk_metrics, int(now.step) - int(before.step))
+                raise NonFiniteError(int(now.step), now, record.history())
             before = after
             record.add(chunk_metrics, steps)
             if done % epoch_steps == 0 and between_epochs:
                 if validation is not None:
-                    record.evaluated(evaluate(train_state.params, train_state.state, validation))
+                    record.evaluated(evaluate(now.params, now.state, validation))
                 stopping = stopping.update(record.watched(), min_delta)
                 if keep_best and stopping.waited == 0:
                     best = after
             advance(steps, record.latest())
-            stop = on_chunk is not None and on_chunk(train_state, record.metrics[-1]) is True
+            stop = on_chunk is not None and on_chunk(now, record.metrics[-1]) is True
             if stop or (patience is not None and stopping.waited >= patience):
                 record.stopped_early = done < total
                 break
-    return FitResult(train_state if best is None else from_host(best, run_key), record.history())
+    return FitResult(now if best is None else from_host(best, run_key), record.history())
 
 
 def compile_chunks(
@@ -122,6 +119,14 @@ def compile_chunks(
     """`make_run` under jit, the state donated."""
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle, guard=guard)
     return jax.jit(run, static_argnums=2, donate_argnums=0)
+
+
+def own_arrays(train_state: Any) -> tuple[TrainState, Array]:
+    """(the state in arrays of its own, its key apart).
+
+    What is donated must hold each array once and none of the caller's; the key never changes, so one copy will do.
+    """
+    return jax.tree.map(jnp.copy, train_state), jnp.copy(train_state.key)
 
 
 def chunk_length(chunk_steps: int | None, epoch_steps: int, epochs: int) -> int:

@@ -83,7 +83,7 @@ def train(
 
     `jax.vmap(lambda key: train(objective, optimizer, key, data, ...))(keys)` trains a seed a key in one program.
     """
-    train_state = init_train_state(objective, optimizer, key, data)
+    train_state = init_train_state(objective, optimizer, key, batch_of(data, batch_size))
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle)
     return run(train_state, data, epochs * (count_examples(data) // batch_size))
 
@@ -115,6 +115,11 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
 
 def count_examples(data: PyTree) -> int:
     return jax.tree.leaves(data)[0].shape[0]
+
+
+def batch_of(data: PyTree, batch_size: int) -> PyTree:
+    """The shapes of one batch."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype), data)
 
 
 def check_steps(steps: int, epoch_steps: int) -> None:

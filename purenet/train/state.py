@@ -51,5 +51,5 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def check_key(key: Any) -> None:
-    if not jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key) or jnp.ndim(key) != 0:
+    if not hasattr(key, "dtype") or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim != 0:
         raise TypeError(f"expected one typed key from jax.random.key, got {describe(key)}")

@@ -1,0 +1,59 @@
+"""What importing costs and changes, that public names are there, and that annotations tell the truth."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import purenet as pn
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_python(code: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_changes_no_configuration_and_loads_nothing_heavy() -> None:
+    out = run_python(
+        "import jax, optax, sys\n"
+        "before = dict(jax.config.values)\n"
+        "import purenet\n"
+        "assert dict(jax.config.values) == before\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'matplotlib', 'sklearn', 'tqdm', 'safetensors', 'orbax', 'beartype'}))"
+    )
+    assert out.strip() == "[]"
+
+
+def test_importing_starts_no_backend() -> None:
+    out = run_python("import purenet\nfrom jax._src import xla_bridge\nprint(xla_bridge.backends_are_initialized())")
+    assert out.strip() == "False"
+
+
+def test_every_public_name_is_there_and_typed() -> None:
+    assert all(hasattr(pn, name) for name in pn.__all__)
+    assert sorted(pn.__all__) == pn.__all__
+    assert (Path(pn.__file__).parent / "py.typed").is_file()
+
+
+def test_annotations_hold_at_run_time() -> None:
+    """Every row of the table forward and backward with jaxtyping's annotations enforced by beartype."""
+    out = run_python(
+        "import sys, warnings\n"
+        "sys.path.insert(0, 'tests')\n"
+        "from jaxtyping import install_import_hook\n"
+        "hook = install_import_hook('purenet', 'beartype.beartype')\n"
+        "import jax, jax.numpy as jnp\n"
+        "from test_properties import CASES, Twin\n"
+        "for case in CASES:\n"
+        "    twin = Twin(case, jnp.float32)\n"
+        "    jax.eval_shape(twin.pull, twin.params, twin.x, twin.cotangent())\n"
+        "print(len(CASES), 'rows')"
+    )
+    assert out.strip().endswith("rows")
