@@ -8,9 +8,10 @@ times slower, so that starts differ widely: the published run is held against th
 Quadrants: is x * y above zero, for points in [-2, 2]^2? Steps on one example at a constant rate leave the weights
 shaking; with a rate that falls to 0 they come to rest, with three hidden units mostly at 95%. Three could do better:
 |x + y| - |x - y| has the sign of x * y, and two units bent along the diagonals, with a third for the straight part
-left over, say just that (`set_by_hand`: every point right). But training minimises the squared error, and that is
-lower with three bends where the arms of the cross are cut off. Starts that waste one unit end at 84%. Eight units
-bring the squared error so low that the signs follow. `--plot FILE` draws the median runs.
+left over, say just that (`set_by_hand`: every point right). But training minimises the squared error, which is lower
+with steeper bends and a bridge between two opposite quadrants across the centre: the loss caps three units, not what
+they can say. Starts that waste one of them end below 85%. Eight units bring the squared error so low that the signs
+follow. `--plot FILE` draws the median runs.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def learn_quadrants(key: jax.Array, hidden: int, data: Any, starts: int) -> dict
 
 
 def set_by_hand() -> Any:
-    """|x + y| - |x - y| = (f(x + y) - f(x - y) - 1.1 y) / 0.45, f the leaky ReLU, and y = f(y + 3) - 3 on the square."""
+    """|x + y| - |x - y| = (f(x + y) - f(x - y) - 1.1 y) / 0.45, f the leaky ReLU; y = f(y + 3) - 3 on the square."""
     hidden = {"kernel": jnp.array([[1.0, 1.0, 0.0], [1.0, -1.0, 1.0]]), "bias": jnp.array([0.0, 0.0, 3.0])}
     score, offset = 0.3 / 0.45 * jnp.array([1.0, -1.0, -1.1]), 0.3 / 0.45 * 3.3
     output = {"kernel": jnp.stack([score, -score], 1), "bias": jnp.array([0.5 + offset, 0.5 - offset])}
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     with jax.enable_x64(True):
         zeros_key, data_key, *keys = jax.random.split(jax.random.key(0), 4)
         zeros, data = learn_zeros(zeros_key, starts=64), draw_points(data_key, args.points)
-        by_hand = judge(leaky_network(2, 3, 2), set_by_hand(), data)
+        by_hand = jax.tree.map(np.asarray, judge(leaky_network(2, 3, 2), set_by_hand(), data))
         results = {
             (hidden, name): judged
             for hidden, key in zip((3, 8), keys, strict=True)

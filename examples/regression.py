@@ -20,7 +20,7 @@ import purenet as pn
 
 HOUSES = [[2104, 3], [1600, 3], [2400, 3], [1416, 2], [3000, 4]]  # area in square feet, bedrooms
 PRICES = [400, 330, 369, 232, 540]  # thousands
-DOCUMENT = {"least squares": 1444.1444, "all five examples": 1444.192, "without the last": 1723.07}
+EXPECTED = {"least squares": 1444.1444, "all five examples": 1444.192, "without the last": 1723.07}
 
 
 def least_squares(inputs: Any, targets: Any) -> Any:
@@ -84,8 +84,8 @@ def main(epochs: int = 99_999) -> dict[str, Any]:
     exact = line["least squares"]
     for name, found in line.items():
         print(f"{name:<24}{found[0]:>20.15f}{found[1]:>20.15f}{np.max(np.abs(found / exact - 1)):>12.1e}")
-    print(f"\n{'houses, sum of squares':<24}{'document':>20}{'purenet':>20}{'difference':>12}")
-    for name, expected in DOCUMENT.items():
+    print(f"\n{'houses, sum of squares':<24}{'expected':>20}{'purenet':>20}{'difference':>12}")
+    for name, expected in EXPECTED.items():
         print(f"{name:<24}{expected:>20.8g}{houses[name]:>20.8g}{abs(houses[name] / expected - 1):>12.1e}")
     return {"line": line, "houses": houses}
 

@@ -1,4 +1,4 @@
-"""XOR with three sigmoid hidden units, and how to tell a wrong gradient from a slow one.
+"""XOR with three sigmoid hidden units, where a wrong gradient and a slow one look alike.
 
 The third input is always 1 and stands for the bias. The summed squared error is minimised by alternating full-batch
 steps: the output weights move first, then the forward pass is done again and the hidden weights move.
@@ -28,7 +28,7 @@ GRADIENT = pn.value_and_grad(OBJECTIVE)
 INPUTS = [[0, 0, 1], [1, 1, 1], [1, 0, 1], [0, 1, 1]]
 TARGETS = [[0], [0], [1], [1]]
 
-# (name, rate, epochs, whether only the last example reaches the hidden weights, the document's loss)
+# (name, rate, epochs, whether only the last example reaches the hidden weights, the expected loss)
 RUNS = (
     ("only the last example", 0.01, 10_000, True, 0.99999),
     ("all examples", 0.01, 10_000, False, 0.9970),
@@ -38,8 +38,8 @@ RUNS = (
 
 
 def initial_params(seed: int) -> Any:
-    """NumPy's legacy generator, because the document's figures start from it; its matrices are ours transposed."""
-    random = np.random.RandomState(seed)  # noqa: NPY002
+    """NumPy's legacy generator, because the expected losses start from it; its matrices are ours transposed."""
+    random = np.random.RandomState(seed)
     hidden, output = random.rand(3, 3), random.rand(1, 3)  # [hidden, in], [out, hidden]
     return {
         "hidden": {"kernel": jnp.array(hidden.T)},
@@ -68,7 +68,7 @@ def train(params: Any, data: Any, hidden_data: Any, rate: Any, epochs: Any) -> A
 def main() -> dict[str, float]:
     """Print and return the loss after each run."""
     losses = {}
-    print(f"{'hidden gradient from':<32}{'rate':>6}{'epochs':>10}{'document':>12}{'purenet':>14}{'difference':>12}")
+    print(f"{'hidden gradient from':<32}{'rate':>6}{'epochs':>10}{'expected':>12}{'purenet':>14}{'difference':>12}")
     with jax.enable_x64(True):
         data = jnp.array(INPUTS, float), jnp.array(TARGETS, float)
         last = jax.tree.map(lambda leaf: leaf[-1:], data)

@@ -5,10 +5,14 @@ forward in `purenet.layers` and `purenet.losses`, combinators plan what is kept 
 with jax.grad, and `purenet.train` runs whole epochs as one compiled program.
 """
 
-from importlib.metadata import version as _version
+from __future__ import annotations
 
-from . import data, files, layers, losses, train
-from .checking import GradientError, Report, check
+import importlib as _importlib
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from . import layers, losses
 from .combine import parallel, per_example, remat, repeat, residual, serial
 from .errors import LayerError, LayerTypeError, LayerValueError
 from .layer import Layer, as_function, from_function, objective, stateless, value_and_grad
@@ -43,7 +47,28 @@ from .layers import (
 )
 from .planning import plan
 
+if _TYPE_CHECKING:
+    from . import data, files, train
+    from .checking import GradientError, Report, check
+
 __version__ = _version("purenet")
+
+# What a network's own code does not need loads when it is first used.
+_LAZY_MODULES = ("data", "files", "train")
+_LAZY_NAMES = {"GradientError": "checking", "Report": "checking", "check": "checking"}
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY_MODULES:
+        return _importlib.import_module(f".{name}", __name__)
+    if name in _LAZY_NAMES:
+        return getattr(_importlib.import_module(f".{_LAZY_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY_MODULES, *_LAZY_NAMES]
+
 
 __all__ = [
     "GradientError",

@@ -191,7 +191,7 @@ def objective(net: Layer, loss: Layer) -> Layer:
         predict=predict,
         needs=("x", "y") if "y" in loss.needs else ("x",),
         name="objective",
-        parts=(("net", net), ("loss", loss)),
+        parts=((".net", net), (".loss", loss)),
         values=(Value("predictions", fate, why),),
     )
 

@@ -161,12 +161,13 @@ def test_dtype_is_kept_and_everything_is_finite(case: Case, dtype: Any) -> None:
 
 
 def as_objective(case: Case) -> pn.Layer:
-    """The row in training: behind a dense layer, and before a loss where it is none itself."""
+    """The row in training: behind a dense layer and, where it is no loss itself, before another one and a loss."""
     if case.layer.name in ("objective", "per_example"):
         return case.layer
     if isinstance(case.x(jax.random.key(0), 1), tuple):
         return pn.objective(pn.dense(FEATURES), case.layer)
-    return pn.objective(pn.serial(pn.dense(FEATURES), case.layer), pn.losses.half_squared_error("batch_mean"))
+    net = pn.serial(pn.dense(FEATURES), case.layer, pn.dense(3))
+    return pn.objective(net, pn.losses.half_squared_error("batch_mean"))
 
 
 @each_case
@@ -175,7 +176,8 @@ def test_memory_is_at_most_autodiffs(case: Case) -> None:
     objective, key = as_objective(case), jax.random.key(0)
     x = jax.eval_shape(lambda key: case.x(key, 4096), key)
     if not isinstance(x, tuple):
-        x = (x, jax.eval_shape(case.layer.predict, *jax.eval_shape(case.layer.init, key, x), x))
+        net = objective.parts[0][1]
+        x = (x, jax.eval_shape(net.predict, *jax.eval_shape(net.init, key, x), x))
     params, state = jax.eval_shape(objective.init, key, x)
 
     def by_autodiff(params: Any, state: Any, x: Any, key: Any) -> Any:

@@ -144,7 +144,7 @@ SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def selu_forward(x: Floats) -> Floats:
-    return SELU_SCALE * elu_forward(x, SELU_ALPHA)
+    return jnp.where(x > 0, SELU_SCALE * x, SELU_SCALE * SELU_ALPHA * jnp.expm1(jnp.where(x > 0, 0, x)))
 
 
 def selu_backward(y: Floats, dy: Floats) -> Floats:
@@ -290,10 +290,10 @@ def gelu_erf_forward(x: Floats) -> Floats:
 
 
 def gelu_erf_backward(x: Floats, dy: Floats) -> Floats:
-    # y = x Phi(x), Phi' = phi
-    cdf = 0.5 * lax.erfc(-x * math.sqrt(0.5))
-    density = jnp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return (cdf + x * density) * dy
+    z = -x * math.sqrt(0.5)
+    density = jnp.exp(-z * z) / math.sqrt(2 * math.pi)
+    # y = x Phi(x), Phi(x) = erfc(z) / 2, Phi' = density; with dy multiplied in first XLA needs two arrays less
+    return 0.5 * (lax.erfc(z) * dy) + (x * dy) * density
 
 
 def gelu(approximate: bool = True) -> Layer:

@@ -30,11 +30,12 @@ def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) 
 def dense_backward(
     params: dict[str, Array], x: Float[Array, "... in_features"], dy: Float[Array, "... out_features"]
 ) -> tuple[dict[str, Array], Float[Array, "... in_features"]]:
-    examples = tuple(range(dy.ndim - 1))
+    x_rows = x.reshape(-1, x.shape[-1])  # [examples, in]
+    dy_rows = dy.reshape(-1, dy.shape[-1])  # [examples, out]
     # y = x @ kernel + bias
-    dparams = {"kernel": jnp.tensordot(x, dy, (examples, examples))}  # [in, out]
+    dparams = {"kernel": x_rows.T @ dy_rows}  # [in, out]
     if "bias" in params:
-        dparams["bias"] = jnp.sum(dy, examples)  # [out]
+        dparams["bias"] = jnp.sum(dy_rows, 0)  # [out]
     dx = dy @ params["kernel"].T  # [..., in]
     return dparams, dx
 

@@ -39,17 +39,21 @@ def kl_divergence(reduction: str = "mean") -> Layer:
 
 
 def cosine_similarity_forward(predictions: Vectors, targets: Vectors, epsilon: float) -> Values:
-    a, b = unit(predictions, epsilon), unit(targets, epsilon)
-    return jnp.sum(a * b, -1)
+    lengths = length(predictions, epsilon) * length(targets, epsilon)  # [..., 1]
+    return jnp.sum(predictions * targets, -1) / jnp.squeeze(lengths, -1)
 
 
 def cosine_similarity_backward(
     predictions: Vectors, targets: Vectors, dvalues: Values, epsilon: float
 ) -> tuple[Vectors, Vectors]:
-    a, b = unit(predictions, epsilon), unit(targets, epsilon)
-    dvalues = dvalues[..., None]  # [..., 1]
-    # value = a b
-    return unit_backward(predictions, b * dvalues, epsilon), unit_backward(targets, a * dvalues, epsilon)
+    a, b = predictions, targets
+    a_length, b_length = length(a, epsilon), length(b, epsilon)  # [..., 1]
+    cosine = jnp.sum(a * b, -1, keepdims=True) / (a_length * b_length)  # [..., 1]
+    dcosine = dvalues[..., None]  # [..., 1]
+    # cosine = a b / (|a| |b|), where a length that epsilon holds is a constant
+    da = (b / b_length - cosine * moving(a, epsilon) * a / a_length) * dcosine / a_length
+    db = (a / a_length - cosine * moving(b, epsilon) * b / b_length) * dcosine / b_length
+    return da, db
 
 
 def cosine_similarity(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
@@ -81,18 +85,14 @@ def cosine_distance(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer
     return loss_layer("cosine_distance", forward, backward, reduction, per_example=True)
 
 
-def unit(vector: Vectors, epsilon: float) -> Vectors:
+def length(vector: Vectors, epsilon: float) -> Vectors:
     squared = jnp.sum(jnp.square(vector), -1, keepdims=True)  # [..., 1]
-    return vector / jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
+    return jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
 
 
-def unit_backward(vector: Vectors, dunit: Vectors, epsilon: float) -> Vectors:
-    squared = jnp.sum(jnp.square(vector), -1, keepdims=True)  # [..., 1]
-    length = jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
-    u = vector / length
-    # unit = vector / length; the length is a constant where epsilon holds
-    along = jnp.where(squared <= epsilon, 0, jnp.sum(dunit * u, -1, keepdims=True))
-    return (dunit - u * along) / length
+def moving(vector: Vectors, epsilon: float) -> Vectors:
+    """1 where the length follows the vector, 0 where epsilon holds it."""
+    return (jnp.sum(jnp.square(vector), -1, keepdims=True) > epsilon).astype(vector.dtype)  # [..., 1]
 
 
 def check_epsilon(name: str, epsilon: float) -> None:
