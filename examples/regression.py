@@ -8,7 +8,6 @@ and a loop that leaves out the last example fits the other four, which looks lik
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -30,8 +29,7 @@ def least_squares(inputs: Any, targets: Any) -> Any:
 def descend(objective: pn.Layer, params: Any, data: Any, rate: float, epochs: int, batch_size: int) -> Any:
     """The parameters after `epochs` of gradient descent from `params`, the examples in their order."""
     optimizer = optax.sgd(rate)
-    state = pn.train.init_train_state(objective, optimizer, jax.random.key(0), data)
-    state = dataclasses.replace(state, params=params)
+    state = pn.train.init_train_state(objective, optimizer, jax.random.key(0), data, params=params)
     run = pn.train.make_run(objective, optimizer, batch_size=batch_size, shuffle=False)
     steps = epochs * (len(data[0]) // batch_size)
     return jax.jit(run, static_argnums=2)(state, data, steps)[0].params

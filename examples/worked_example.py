@@ -9,7 +9,6 @@ neighbour's, and `1 - output` has only one significant digit left in float32.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -77,8 +76,7 @@ def by_layers(params: Any, x: Any, target: Any) -> dict[str, Any]:
 def train_on_both() -> dict[str, Any]:
     """Gradient descent at rate 0.5 on both examples at once: one step, then 200 more."""
     data, optimizer = (jnp.array(INPUTS), jnp.array(TARGETS)), optax.sgd(0.5)
-    state = pn.train.init_train_state(OBJECTIVE, optimizer, jax.random.key(0), data)
-    state = dataclasses.replace(state, params=initial_params())
+    state = pn.train.init_train_state(OBJECTIVE, optimizer, jax.random.key(0), data, params=initial_params())
     first, before = pn.train.fit(OBJECTIVE, optimizer, data, train_state=state, epochs=1, batch_size=2, shuffle=False)
     last, after = pn.train.fit(OBJECTIVE, optimizer, data, train_state=first, epochs=200, batch_size=2, shuffle=False)
     return {

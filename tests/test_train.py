@@ -43,6 +43,14 @@ def test_step_is_the_gradient_step() -> None:
     assert int(after.step) == 1
 
 
+def test_training_starts_from_given_parameters() -> None:
+    net, optimizer = objective(), optax.trace(0.9)
+    params = jax.tree.map(lambda leaf: leaf + 1, net.init(jax.random.key(5), DATA)[0])
+    state = init_train_state(net, optimizer, jax.random.key(0), DATA, params=params)
+    assert_same(state.params, params)
+    assert_same(state.opt_state, optimizer.init(params))
+
+
 @pytest.mark.parametrize("optimizer", [optax.adamw(1e-2), optax.lion(1e-3), optax.inject_hyperparams(optax.adam)(1e-2)])
 def test_any_optax_optimizer_under_strict_promotion(optimizer: Any) -> None:
     _, history = fit(objective(), optimizer, DATA, key=jax.random.key(0), epochs=3, batch_size=10)

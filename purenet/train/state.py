@@ -27,14 +27,18 @@ class TrainState:
 
 
 def init_train_state(
-    objective: Layer, optimizer: optax.GradientTransformation, key: Array, batch: PyTree
+    objective: Layer, optimizer: optax.GradientTransformation, key: Array, batch: PyTree, *, params: PyTree = None
 ) -> TrainState:
-    """The state before the first step. `batch` (inputs, targets) tells the shapes; its values are not looked at."""
+    """The state before the first step, with the objective's own initial parameters or with `params`.
+
+    `batch` (inputs, targets) tells the shapes; its values are not looked at.
+    """
     check_optimizer(optimizer)
     check_key(key)
     init_key, run_key = jax.random.split(key)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
-    params, state = jax.tree.map(strong, objective.init(init_key, shapes))
+    own_params, state = objective.init(init_key, shapes)
+    params, state = jax.tree.map(strong, (own_params if params is None else params, state))
     with jax.numpy_dtype_promotion("standard"):  # several optax transformations mix dtypes
         opt_state = optimizer.init(params)
     return TrainState(jnp.zeros((), jnp.int32), params, state, opt_state, run_key)
