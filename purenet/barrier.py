@@ -9,7 +9,8 @@ arithmetic twice, so there it is left out and XLA merges.
 from __future__ import annotations
 
 from jax import lax
-from jaxtyping import PyTree
+
+from .annotations import PyTree
 
 
 def not_before(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:

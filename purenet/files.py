@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
+from .annotations import PyTree
 from .layer import describe, leaves_with_paths
 
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
 
+from .annotations import Array, PyTree
 from .barrier import not_before
 from .errors import LayerTypeError, LayerValueError, at
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array
+
+from .annotations import Array
 
 
 def wide_dtype(dtype: Any) -> Any:

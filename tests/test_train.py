@@ -235,7 +235,7 @@ def test_a_hook_can_stop() -> None:
         key=jax.random.key(0),
         epochs=9,
         batch_size=10,
-        on_chunk=lambda s, m: int(s.step) >= 10,
+        on_chunk=lambda s, m: np.bool_(s.step >= 10),
     )
     assert int(state.step) == 10
     assert history.stopped_early

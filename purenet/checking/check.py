@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..layer import check_gradient, describe, leaves_with_paths
 from .report import OK, VACUOUS, WRONG, GradientError, LeafReport, Report
 from .target import Target, as_target

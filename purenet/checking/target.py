@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..layer import Layer, describe, run_backward
 from ..randomness import clone_key
 

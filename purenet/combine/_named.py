@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..errors import LayerValueError, at
 from ..layer import Layer, State, check_gradient, describe
 from ..static import Static

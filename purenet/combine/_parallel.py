@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
 from ..planning import DROPPED, KEPT

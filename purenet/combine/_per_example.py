@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, check_scalar, run_backward
 from ._named import is_stateless

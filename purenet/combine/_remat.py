@@ -6,8 +6,8 @@ Chen et al., *Training Deep Nets with Sublinear Memory Cost* (2016).
 from __future__ import annotations
 
 from jax import lax
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT
 from ..randomness import clone_key

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import jax
 from jax import lax
-from jaxtyping import Array, PyTree
 
+from ..annotations import Array, PyTree
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, leaves_with_paths, run_backward
 from ..planning import DROPPED, KEPT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
 from ..planning import DROPPED, KEPT

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 
 import jax
-from jaxtyping import PyTree
 
+from ..annotations import PyTree
 from ..barrier import not_before
 from ..errors import at
 from ..layer import Key, Layer, Params, Residuals, State, run_backward

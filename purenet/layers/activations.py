@@ -19,8 +19,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..layer import Layer, check_floating, stateless
 
 Floats = Float[Array, "..."]

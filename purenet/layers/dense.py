@@ -14,8 +14,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped, check_floating, describe, stateless
 

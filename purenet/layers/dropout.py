@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..errors import LayerTypeError, at
 from ..layer import Key, Layer, Params, Residuals, State, check_floating, describe, no_params
 

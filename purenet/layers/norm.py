@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
 from ..precision import widen

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 
-from jaxtyping import Array
-
+from ..annotations import Array
 from ..errors import LayerValueError
 from ..layer import Layer, describe, stateless
 from ..static import Static

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer
 
+from ..annotations import Array, Bool, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, describe, pair, stateless
 from ..precision import widen

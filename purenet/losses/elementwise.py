@@ -13,8 +13,8 @@ import functools
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer
 from .reduction import loss_layer

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, check_floating, describe, pair, stateless
 from ..precision import widen

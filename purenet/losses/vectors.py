@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
+from ..annotations import Array, Float
 from ..layer import Layer
 from .reduction import loss_layer
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, PyTree
 
+from ..annotations import Array, PyTree
 from ..layer import Layer, Params, State
 from .run import count_examples
 

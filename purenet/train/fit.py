@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
 
+from ..annotations import Array, PyTree
 from ..layer import Layer
 from .arguments import check_data, check_fit
 from .evaluate import Metric, make_evaluate
@@ -51,8 +51,9 @@ def fit(
 ) -> FitResult:
     """Train on data (inputs, targets) that fits on the device; returns (train_state, history).
 
-    Each chunk, an epoch by default, is one compiled program: a scan over a permutation drawn on the device, the state
-    donated. Between chunks the host collects the metrics, and between epochs it evaluates.
+    Each chunk is one compiled program: a scan over a permutation drawn on the device, the state donated. It is an
+    epoch by default, or several short ones up to 1,000 steps where nothing happens between them. Between chunks the
+    host collects the metrics, and between epochs it evaluates.
 
     - Start from `key`, or go on from `train_state` for `epochs` more. The same key gives the same run as `train`.
     - `validation` (inputs, targets) is evaluated after every epoch: the loss, and `metrics`, functions
@@ -60,8 +61,8 @@ def fit(
     - With `patience` training stops after so many epochs without a loss `min_delta` below the best one (validation
       loss, or training loss without validation); `keep_best` returns the best epoch's state instead of the last.
     - `chunk_steps` is rounded down to a divisor of an epoch's steps, or to whole epochs that divide `epochs`.
-    - `on_chunk(train_state, metrics)` is called after every chunk; returning True stops. The state it sees is donated
-      to the next chunk: read it or copy it, do not keep it.
+    - `on_chunk(train_state, metrics)` is called after every chunk; returning something true stops. The state it sees
+      is donated to the next chunk: read it or copy it, do not keep it.
     - `progress`: None shows a bar when a terminal is attached.
 
     Data is checked once on the host: lengths, emptiness, NaN and infinity. A step that is not finite raises
@@ -81,6 +82,8 @@ def fit(
     epoch_steps = count_examples(data) // batch_size
     total = epochs * epoch_steps
     between_epochs = validation is not None or patience is not None or keep_best
+    if chunk_steps is None:
+        chunk_steps = epoch_steps if on_chunk is not None else max(epoch_steps, 1000)
     steps = chunk_length(chunk_steps, epoch_steps, 1 if between_epochs else epochs)
     chunk = compile_chunks(objective, optimizer, batch_size, shuffle)
     evaluate = jax.jit(make_evaluate(objective, metrics, batch_size=validation_batch_size))
@@ -106,7 +109,7 @@ def fit(
                 if keep_best and stopping.waited == 0:
                     best = after
             advance(steps, record.latest())
-            stop = on_chunk is not None and on_chunk(now, record.metrics[-1]) is True
+            stop = on_chunk is not None and bool(on_chunk(now, record.metrics[-1]))
             if stop or (patience is not None and stopping.waited >= patience):
                 record.stopped_early = done < total
                 break
@@ -129,10 +132,8 @@ def own_arrays(train_state: Any) -> tuple[TrainState, Array]:
     return jax.tree.map(jnp.copy, train_state), jnp.copy(train_state.key)
 
 
-def chunk_length(chunk_steps: int | None, epoch_steps: int, epochs: int) -> int:
+def chunk_length(chunk_steps: int, epoch_steps: int, epochs: int) -> int:
     """The steps of a chunk: at most `chunk_steps`, a divisor of an epoch's steps or of `epochs` whole epochs."""
-    if chunk_steps is None:
-        return epoch_steps
     if chunk_steps < epoch_steps:
         return largest_divisor(epoch_steps, chunk_steps)
     return epoch_steps * largest_divisor(epochs, chunk_steps // epoch_steps)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Int, PyTree
 
+from ..annotations import Array, Bool, Int, PyTree
 from ..layer import Layer, describe
 from .state import TrainState, init_train_state
 from .step import EPOCH_STREAM, Metrics, Step, make_step, stream_key
@@ -50,7 +50,8 @@ def make_run(
         """`steps` steps within one epoch."""
         order = rows(train_state, count_examples(data))
         if steps < len(order):
-            order = lax.dynamic_slice_in_dim(order, train_state.step % len(order), steps)
+            start = train_state.step % len(order) // steps * steps
+            order = lax.dynamic_slice_in_dim(order, start, steps)
 
         def on_batch(train_state: TrainState, row: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
             return step(train_state, jax.tree.map(lambda leaf: leaf.at[row].get(mode="promise_in_bounds"), data))

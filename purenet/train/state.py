@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree
 
+from ..annotations import Array, Int, PyTree
 from ..layer import Layer, Params, State, describe
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import jax
 import optax
-from jaxtyping import Array, PyTree
 
+from ..annotations import Array, PyTree
 from ..layer import Layer, value_and_grad
 from .state import TrainState, check_optimizer
 
