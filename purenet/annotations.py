@@ -1,16 +1,17 @@
-"""jaxtyping's names for annotations, without loading jaxtyping when a program runs.
+"""jaxtyping's names for annotations, without loading jaxtyping only for them.
 
 `import purenet` is to cost little, and jaxtyping alone would be half of it. Type checkers see the real names; so does
-whoever sets `typing.TYPE_CHECKING` before the import to enforce them at run time, as tests/test_package.py does.
+a program that has loaded jaxtyping before, with its import hook for instance, to enforce them at run time.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Array as Array
     from jaxtyping import Bool as Bool
     from jaxtyping import Float as Float

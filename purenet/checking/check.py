@@ -79,9 +79,9 @@ def gradients(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> tuple
 
     def wiggled() -> dict[str, np.ndarray]:
         moved = jax.tree.map(lambda leaf: leaf * (1 + ROUNDING), (params, inexact))
-        return dict(label(*compiled(reference, *moved, dy)[1], x))
+        return dict(label(compiled(reference, *moved, dy)[1], x))
 
-    return yours, label(*true_gradient, x), wiggled
+    return yours, label(true_gradient, x), wiggled
 
 
 def compiled(function: Any, *args: Any) -> Any:
@@ -159,8 +159,9 @@ def join_inexact(inexact: list, fixed: tuple) -> PyTree:
     return jax.tree.unflatten(structure, joined)
 
 
-def label(dparams: PyTree, dx: list, x: PyTree) -> list[tuple[str, np.ndarray]]:
+def label(gradient: tuple[PyTree, list], x: PyTree) -> list[tuple[str, np.ndarray]]:
     """The true gradient's leaves with their paths: the parameters' own, then x's."""
+    dparams, dx = gradient
     floating = [(path, leaf) for path, leaf in leaves_with_paths(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     paths = [f"x.{path}" if path else "x" for path, _ in floating]
     labelled = [(path or "params", np.asarray(leaf)) for path, leaf in leaves_with_paths(dparams)]

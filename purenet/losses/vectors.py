@@ -85,12 +85,12 @@ def cosine_distance(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer
     return loss_layer("cosine_distance", forward, backward, reduction, per_example=True)
 
 
-def length(vector: Vectors, epsilon: float) -> Vectors:
+def length(vector: Vectors, epsilon: float) -> Float[Array, "... 1"]:
     squared = jnp.sum(jnp.square(vector), -1, keepdims=True)  # [..., 1]
     return jnp.sqrt(jnp.where(squared <= epsilon, epsilon, squared))
 
 
-def moving(vector: Vectors, epsilon: float) -> Vectors:
+def moving(vector: Vectors, epsilon: float) -> Float[Array, "... 1"]:
     """1 where the length follows the vector, 0 where epsilon holds it."""
     return (jnp.sum(jnp.square(vector), -1, keepdims=True) > epsilon).astype(vector.dtype)  # [..., 1]
 
