@@ -44,7 +44,7 @@ def dense(
     features: int,
     *,
     use_bias: bool = True,
-    kernel_init: Initializer = lecun_normal(),  # noqa: B008
+    kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
     """y = x @ kernel + bias, from [..., in] to [..., features]. Parameters: kernel [in, features], bias [features].
