@@ -242,6 +242,12 @@ LOSSES = [
     mean_loss(losses.poisson_nll(), pair(features, counts), lambda p, t: np.exp(p) - t * p),
     mean_loss(losses.kl_divergence(), pair(log_probabilities, probabilities), optax.kl_divergence),
     mean_loss(losses.cosine_similarity(), pair(features, features), optax.cosine_similarity),
+    mean_loss(
+        losses.cosine_similarity(epsilon=7.0),
+        pair(features, features),
+        lambda p, t: optax.cosine_similarity(p, t, epsilon=7.0),
+        name="cosine_similarity_held",
+    ),
     mean_loss(losses.cosine_distance(), pair(features, features), optax.cosine_distance),
     mean_loss(
         losses.softmax_cross_entropy(),
@@ -259,6 +265,12 @@ LOSSES = [
             z, optax.smooth_labels(jax.nn.one_hot(t, FEATURES, dtype=z.dtype), 0.2)
         ),
         name="ce_smoothed",
+    ),
+    mean_loss(
+        losses.softmax_cross_entropy(label_smoothing=0.2),
+        pair(wide, probabilities),
+        lambda z, t: optax.softmax_cross_entropy(z, optax.smooth_labels(t, 0.2)),
+        name="ce_smoothed_distribution",
     ),
     Case(
         "ce_masked_examples",
