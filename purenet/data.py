@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ def load_idx(path: str | Path) -> np.ndarray:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path}: broken gzip file: {error}") from error
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in IDX_DTYPES:
         raise ValueError(f"{path}: expected an IDX file, which begins 00 00, dtype, axes; got {raw[:4].hex(' ')}")
@@ -91,10 +92,12 @@ def split(data: Arrays, test_fraction: float, *, seed: int) -> tuple[Arrays, Arr
     inputs, targets = data
     order = np.random.default_rng(seed).permutation(len(inputs))
     groups = [order]
-    if np.issubdtype(targets.dtype, np.integer):
+    if np.issubdtype(targets.dtype, np.integer) and targets.ndim == 1:
         groups = [order[targets[order] == label] for label in np.unique(targets)]
     test = np.concatenate([group[: round(len(group) * test_fraction)] for group in groups])
     train = np.setdiff1d(order, test)
+    if not len(test) or not len(train):
+        raise ValueError(f"split: {len(inputs)} examples are too few for test_fraction={test_fraction}")
     return (inputs[train], targets[train]), (inputs[test], targets[test])
 
 
@@ -115,8 +118,9 @@ def standardize(inputs: np.ndarray, by: Standardization | None = None) -> tuple[
     if len(inputs) == 0:
         raise ValueError("standardize: expected at least one example, got none")
     if by is None:
-        deviation = inputs.std(0)
-        by = Standardization(inputs.mean(0), np.where(deviation == 0, 1, deviation).astype(inputs.dtype))
+        mean, deviation = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
+        constant = deviation <= 10 * np.finfo(inputs.dtype).eps * np.abs(mean)
+        by = Standardization(mean.astype(inputs.dtype), np.where(constant, 1, deviation).astype(inputs.dtype))
     if by.mean.shape != inputs.shape[1:]:
         raise ValueError(f"standardize: expected inputs [..., {by.mean.shape}], got {list(inputs.shape)}")
     return (inputs - by.mean) / by.deviation, by

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,24 @@ def save_params(path: str | Path, params: PyTree) -> None:
     """Write all leaves to one file, which appears whole or not at all."""
     tensors = safetensors_numpy()
     # The format stores memory as it lies: only contiguous arrays come back as they were.
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in leaves_with_paths(params)}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in leaves_with_paths(params)}
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         tensors.save_file(arrays, temporary)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def load_params(path: str | Path, like: PyTree) -> PyTree:
     """Read parameters into the tree of `like`: arrays or `jax.ShapeDtypeStruct`s, such as `net.init` under
     `jax.eval_shape`. Raises ValueError naming tensors that are missing, unknown or of another shape or dtype."""
-    arrays = safetensors_numpy().load_file(path)
+    try:
+        arrays = safetensors_numpy().load_file(path)
+    except safetensors_error() as error:
+        raise ValueError(f"{path}: no readable safetensors file: {error}") from error
     names = [name for name, _ in leaves_with_paths(like)]
     missing, unknown = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
     if missing or unknown:
@@ -52,3 +53,9 @@ def safetensors_numpy() -> Any:
     except ImportError as error:
         raise ImportError("saving parameters needs safetensors: pip install 'purenet[io]'") from error
     return tensors
+
+
+def safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    return SafetensorError

@@ -153,7 +153,7 @@ def objective(net: Layer, loss: Layer) -> Layer:
     What stands between them, the predictions, is kept when the loss or the network reads it and the network
     cannot rebuild it. `predict` gives the loss at inference.
     """
-    rebuilt = net.rebuild is not None and "y" not in net.needs
+    rebuilt = net.rebuild is not None and "y" not in net.needs and "x" in loss.needs
     kept = ("y" in net.needs or "x" in loss.needs) and not rebuilt
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
@@ -166,10 +166,10 @@ def objective(net: Layer, loss: Layer) -> Layer:
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         inputs, targets = x
         net_residuals, loss_residuals, predictions = residuals
-        if rebuilt and "x" in loss.needs:
+        if rebuilt:
             assert net.rebuild is not None
-            dy, net_residuals = not_before(dy, net_residuals)
-            predictions = net.rebuild(params, inputs, net_residuals)
+            dy, (x_again, saved) = not_before(dy, (inputs, net_residuals))
+            predictions = net.rebuild(params, x_again, saved)
         # value = loss(predictions, targets)
         _, (dpredictions, dtargets) = run_backward(loss, (), (predictions, targets), y, loss_residuals, dy)
         # predictions = net(inputs)
@@ -180,10 +180,9 @@ def objective(net: Layer, loss: Layer) -> Layer:
         inputs, targets = pair(x)
         return loss.predict((), (), (net.predict(params, state, inputs), targets))
 
-    fate = "rebuilt" if rebuilt else "kept" if kept else "dropped"
-    why = (
-        f"{loss.name} reads it" if "x" in loss.needs else "the network reads its output" if kept else "nothing reads it"
-    )
+    reads = [f"{loss.name} reads it"] * ("x" in loss.needs) + ["the network reads its output"] * ("y" in net.needs)
+    fate = "kept" if kept else "rebuilt" if rebuilt else "dropped"
+    why = "; ".join(reads + ["the network rebuilds it"] * rebuilt) or "nothing reads it"
     return Layer(
         init=lambda key, x: net.init(key, pair(x)[0]),
         forward=forward,
@@ -315,10 +314,14 @@ def check_gradient(gradient: PyTree, target: PyTree, what: str) -> None:
             raise LayerValueError(f"{label} gradient is missing, {what} {leaf.shape}")
         elif jnp.shape(grad) != leaf.shape:
             raise LayerValueError(f"{label} gradient {jnp.shape(grad)}, {what} {leaf.shape}")
-        elif grad.dtype != leaf.dtype:
-            raise LayerTypeError(f"{label} gradient {grad.dtype}, {what} {leaf.dtype}")
+        elif jnp.result_type(grad) != leaf.dtype:
+            raise LayerTypeError(f"{label} gradient {jnp.result_type(grad)}, {what} {leaf.dtype}")
     if gradients:
         raise LayerValueError(f"{', '.join(gradients)} gradient belongs to no {what}: {list(targets)}")
+    expected = jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else None, target)
+    trees = jax.tree.structure(gradient), jax.tree.structure(expected)
+    if trees[0] != trees[1]:
+        raise LayerValueError(f"gradient has the tree {trees[0]}, {what} {trees[1]}")
 
 
 def leaves_with_paths(tree: PyTree) -> list[tuple[str, Any]]:

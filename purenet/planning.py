@@ -20,13 +20,12 @@ def choose(layers: Sequence[Layer]) -> tuple[str, ...]:
     """The fate of values 0..n of a chain of n layers: the cheapest path through (kept, rebuilt, dropped) each."""
     n = len(layers)
     # best[fate of value k] = ((number kept, number rebuilt), fates of values 0..k)
-    best = {KEPT: ((0, 0), (KEPT,))}
-    if not readers(layers, 0):
-        best[DROPPED] = ((0, 0), (DROPPED,))
+    # Of equal costs the first is taken, so that what nobody reads is dropped.
+    best = {fate: ((0, 0), (fate,)) for fate in (DROPPED, KEPT) if fate == KEPT or not readers(layers, 0)}
     for k in range(1, n + 1):
         maker = layers[k - 1]
         step = {}
-        for fate, (kept, rebuilt) in {KEPT: (int(k < n), 0), REBUILT: (0, 1), DROPPED: (0, 0)}.items():
+        for fate, (kept, rebuilt) in {DROPPED: (0, 0), KEPT: (int(k < n), 0), REBUILT: (0, 1)}.items():
             if fate == DROPPED and readers(layers, k):
                 continue
             if fate == REBUILT and maker.rebuild is None:
@@ -39,8 +38,7 @@ def choose(layers: Sequence[Layer]) -> tuple[str, ...]:
             if sources:
                 step[fate] = min(sources, key=lambda candidate: candidate[0])
         best = step
-    # At equal cost a value that nobody reads stays dropped: min takes the first.
-    return min((best[fate] for fate in (DROPPED, REBUILT, KEPT) if fate in best), key=lambda best: best[0])[1]
+    return min(best.values(), key=lambda candidate: candidate[0])[1]
 
 
 def readers(layers: Sequence[Layer], k: int) -> list[str]:

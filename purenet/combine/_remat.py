@@ -28,7 +28,7 @@ def remat(layer: Layer) -> Layer:
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         state, key = residuals
         x, dy = lax.optimization_barrier((x, dy))
-        y, _, extra = at_step("remat", layer.forward)(params, state, x, key)
+        y, _, extra = at_step("remat", layer.forward)(params, state, x, clone_key(key))
         return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
 
     return layer._replace(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from ..annotations import PyTree
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
-from ..planning import DROPPED, KEPT
-from ._named import at_step
+from ..planning import DROPPED, KEPT, REBUILT
+from ._named import at_step, check_cotangent, spec
 
 
 def residual(layer: Layer) -> Layer:
@@ -21,44 +21,47 @@ def residual(layer: Layer) -> Layer:
                 raise LayerValueError(f"expected {layer.name} to keep the shape {describe(x)}, got {describe(f)}")
             return jax.tree.map(jnp.add, x, f)
 
+    reads_output, rebuilds = "y" in layer.needs, layer.rebuild is not None
+    keeps_output = reads_output and not rebuilds
+
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
         with at("residual"):
             f, state, extra = layer.forward(params, state, x, key)
-        return add(x, f), state, (extra, f if "y" in layer.needs else None)
+        return add(x, f), state, (extra, f if keeps_output else None)
 
-    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
-        extra, f = residuals
-        with at("residual"):
-            dparams, df = run_backward(layer, params, x, f, extra, dy)
-        # y = x + f(x)
-        return dparams, jax.tree.map(jnp.add, dy, df)
-
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+    def branch_output(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         extra, f = residuals
         if f is None:
             assert layer.rebuild is not None
             f = layer.rebuild(params, x, extra)
-        return add(x, f)
+        return f
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        with at("residual"):
+            f = branch_output(params, x, residuals) if reads_output else None
+            dparams, df = run_backward(layer, params, x, f, residuals[0], dy)
+            check_cotangent(df, spec(dy))
+        # y = x + f(x)
+        return dparams, jax.tree.map(jnp.add, dy, df)
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        return add(x, branch_output(params, x, residuals))
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         with at("residual"):
             f = layer.predict(params, state, x)
         return add(x, f)
 
-    keeps_output = "y" in layer.needs
-    branch = Value(
-        f"output of {layer.name}",
-        KEPT if keeps_output else DROPPED,
-        f"{layer.name} reads its output" if keeps_output else "the sum's gradient needs no value",
-    )
+    fate = KEPT if keeps_output else REBUILT if reads_output else DROPPED
+    why = f"{layer.name} reads its output" if reads_output else "the sum's gradient needs no value"
     return Layer(
         init=at_step("residual", layer.init),
         forward=forward,
         backward=backward,
         predict=predict,
-        needs=("x",) if "x" in layer.needs else (),
-        rebuild=rebuild if keeps_output or layer.rebuild is not None else None,
+        needs=("x",) if "x" in layer.needs or (reads_output and rebuilds) else (),
+        rebuild=rebuild if keeps_output or rebuilds else None,
         name="residual",
         parts=((".branch", layer),),
-        values=(branch,),
+        values=(Value(f"output of {layer.name}", fate, why),),
     )

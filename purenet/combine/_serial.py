@@ -14,7 +14,7 @@ from ..annotations import PyTree
 from ..barrier import not_before
 from ..errors import at
 from ..layer import Key, Layer, Params, Residuals, State, run_backward
-from ..planning import KEPT, REBUILT, choose, explain, rebuild_source
+from ..planning import KEPT, choose, explain, rebuild_source
 from ..randomness import split_key
 from ._named import check_cotangent, name_layers, spec
 
@@ -63,17 +63,15 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         if "x" in maker.rebuild_needs:
             dy = recover(k - 1, params, value, extras, dy)
             x = value[k - 1]
-        dy, x = not_before(dy, x)
+        dy, (x, extra) = not_before(dy, (x, extras[k - 1]))
         with at(chain.step(k - 1)):
-            value[k] = maker.rebuild(params[k - 1], x, extras[k - 1])
+            value[k] = maker.rebuild(params[k - 1], x, extra)
         return dy
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         extras, stored, specs = residuals
         params = chain.unpack(params)
         value = {0: x, n: y, **dict(zip(kept, stored, strict=True))}
-        if fates[n] == REBUILT:
-            del value[n]
         gradients: list[Params] = [None] * n
         for k in reversed(range(n)):  # value k+1 = layer k (value k)
             for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):

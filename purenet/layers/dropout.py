@@ -27,8 +27,8 @@ def dropout_forward(x: Floats, key: Array, rate: float) -> Floats:
 
 
 def dropout_backward(key: Array, dy: Floats, rate: float) -> Floats:
-    # y = mask * x / (1 - rate), linear in x: dx is dropout of dy with the same mask
-    return dropout_forward(dy, key, rate)
+    # y = mask * x / (1 - rate), linear in x: dx is dropout of dy with the same mask, drawn again on purpose
+    return dropout_forward(dy, jax.random.clone(key), rate)
 
 
 def dropout(rate: float) -> Layer:

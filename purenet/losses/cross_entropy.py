@@ -32,8 +32,7 @@ Labels = Float[Array, "... classes"] | Integer[Array, "..."]
 def softmax_cross_entropy_forward(logits: Logits, target: Logits, where: Bool[Array, ...] | None = None) -> tuple:
     log_normalizer = jax.nn.logsumexp(logits, -1, keepdims=True, where=where)  # [..., 1]
     log_probabilities = logits - log_normalizer  # [..., classes]
-    # 0 log 0 = 0: a class of weight 0 may have a logit of -inf
-    values = -jnp.sum(jnp.where(target == 0, 0, target * log_probabilities), -1)  # [...]
+    values = -jnp.sum(target * possible(target, log_probabilities), -1)  # [...]
     return values, log_normalizer
 
 
@@ -51,7 +50,12 @@ def softmax_cross_entropy_backward(
         probabilities = jnp.where(where, probabilities, 0)
     # values = -sum target * log_probabilities, log_probabilities = logits - log sum exp(logits)
     dlogits = (probabilities * jnp.sum(target, -1, keepdims=True) - target) * dvalues
-    return dlogits, -log_probabilities * dvalues
+    return dlogits, -possible(target, log_probabilities) * dvalues
+
+
+def possible(target: Logits, log_probabilities: Logits) -> Logits:
+    """The log-probabilities, where 0 log 0 = 0: a class of weight 0 may have a logit of -inf."""
+    return jnp.where((target == 0) & jnp.isneginf(log_probabilities), 0, log_probabilities)
 
 
 def target_distribution(
@@ -135,11 +139,19 @@ def prepare_target(targets: Any, logits: Logits, label_smoothing: float, ignore_
     classes, examples = None, where
     if where is not None and where.ndim == logits.ndim:
         classes, examples = where, jnp.any(where, -1)
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        labels = widen_integers(labels)
     if ignore_index is not None:
         counts = labels != ignore_index
         examples = counts if examples is None else examples & counts
         labels = jnp.where(counts, labels, 0)  # any class: the example is left out
     return target_distribution(labels, widen(logits), label_smoothing, classes), examples, classes
+
+
+def widen_integers(labels: Integer[Array, ...]) -> Integer[Array, ...]:
+    """At least int32: in a narrower dtype the number of classes, or ignore_index, may have no value."""
+    labels = jnp.asarray(labels)
+    return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
 
 
 def cotangent_of_targets(targets: Any, dlabels: Logits) -> Any:
@@ -151,6 +163,8 @@ def cotangent_of_targets(targets: Any, dlabels: Logits) -> Any:
 
 def check_labels(logits: Logits, targets: Any, ignore_index: int | None) -> None:
     """Raise unless labels and mask fit the logits; values are looked at where they are known."""
+    if isinstance(targets, tuple) and len(targets) != 2:
+        raise LayerTypeError(f"expected labels or a pair (labels, where), got {describe(targets)}")
     labels, where = targets if isinstance(targets, tuple) else (targets, None)
     examples, all_axes = list(logits.shape[:-1]), list(logits.shape)
     if not hasattr(labels, "dtype"):

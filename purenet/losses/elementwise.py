@@ -51,7 +51,8 @@ def half_squared_error(reduction: str = "mean") -> Layer:
 
 
 def absolute_error_forward(predictions: Floats, targets: Floats) -> Floats:
-    return jnp.abs(predictions - targets)
+    error = predictions - targets
+    return jnp.where(error == 0, 0, jnp.abs(error))
 
 
 def absolute_error_backward(predictions: Floats, targets: Floats, dvalues: Floats) -> tuple[Floats, Floats]:

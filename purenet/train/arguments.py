@@ -10,7 +10,7 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..layer import describe, leaves_with_paths
-from .state import check_key
+from .state import TrainState, check_key
 
 
 def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree:
@@ -30,31 +30,49 @@ def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree
         raise ValueError(f"fit: expected at least one example, got empty {name}")
     if batch_size is not None and batch_size > examples:
         raise ValueError(f"fit: expected a batch_size of at most the {examples} examples, got {batch_size}")
-    for path, leaf in leaves:
+    data = jax.tree.map(jnp.asarray, data)
+    for (path, _), leaf in zip(leaves, jax.tree.leaves(data), strict=True):
         check_finite(path, leaf)
-    return jax.tree.map(jnp.asarray, data)
+    return data
 
 
 def check_finite(path: str, leaf: Any) -> None:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return
-    wrong = ~np.isfinite(np.asarray(leaf, np.float64))
+    wrong = ~np.isfinite(np.asarray(leaf))
     if wrong.any():
         first = tuple(int(i) for i in np.argwhere(wrong)[0])
         value = np.asarray(leaf)[first]
         raise ValueError(f"fit: expected finite {path}, got {value} at {list(first)} ({wrong.sum()} in all)")
 
 
-def check_fit(epochs: Any, batch_size: Any, patience: Any, chunk_steps: Any, key: Any, train_state: Any) -> None:
+def check_fit(
+    epochs: Any,
+    batch_size: Any,
+    patience: Any,
+    chunk_steps: Any,
+    validation_batch_size: Any,
+    key: Any,
+    train_state: Any,
+) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         check_count(name, value)
-    for name, value in (("patience", patience), ("chunk_steps", chunk_steps)):
+    optional = {"patience": patience, "chunk_steps": chunk_steps, "validation_batch_size": validation_batch_size}
+    for name, value in optional.items():
         if value is not None:
             check_count(name, value)
     if (key is None) == (train_state is None):
         raise TypeError("fit: expected either key=jax.random.key(...) to start or train_state=... to go on")
     if key is not None:
         check_key(key)
+    elif not isinstance(train_state, TrainState):
+        raise TypeError(f"fit: expected a TrainState to go on from, got {describe(train_state)}")
+
+
+def check_metrics(values: PyTree) -> None:
+    for name, value in values.items():
+        if jnp.shape(value) != ():
+            raise ValueError(f"fit: expected metric {name!r} as a scalar, the mean over a batch, got {describe(value)}")
 
 
 def check_count(name: str, value: Any) -> None:

@@ -21,14 +21,17 @@ def make_evaluate(
     """`evaluate(params, state, data) -> {"loss": ..., name: ...}` by `predict`: no randomness, frozen statistics.
 
     `metrics` are functions (params, state, batch) -> mean over the batch. With `batch_size` the data goes through
-    in batches, the last one shorter, and the means are weighted by their examples.
+    in batches, the last one shorter, and the results are averaged, weighted by their examples: right for what is a
+    mean over examples, not for a sum, nor for a mean over those examples that a mask or ignore_index leaves in.
     """
     functions = {"loss": objective.predict, **(metrics or {})}
     if metrics and "loss" in metrics:
         raise ValueError('expected metrics besides "loss", which is the objective itself')
 
     def means(params: Params, state: State, batch: PyTree) -> dict[str, Array]:
-        return {name: function(params, state, batch) for name, function in functions.items()}
+        values = {name: jnp.asarray(function(params, state, batch)) for name, function in functions.items()}
+        # A mean of integers or booleans was taken for one of floats.
+        return {n: v if jnp.issubdtype(v.dtype, jnp.floating) else v.astype(jnp.float32) for n, v in values.items()}
 
     def evaluate(params: Params, state: State, data: PyTree) -> dict[str, Array]:
         examples = count_examples(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import optax
 
 from ..annotations import Array, PyTree
 from ..layer import Layer
-from .arguments import check_data, check_fit
+from .arguments import check_data, check_fit, check_metrics
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
@@ -60,7 +60,8 @@ def fit(
       (params, state, batch) -> mean, in batches of `validation_batch_size` (default: all at once).
     - With `patience` training stops after so many epochs without a loss `min_delta` below the best one (validation
       loss, or training loss without validation); `keep_best` returns the best epoch's state instead of the last.
-    - `chunk_steps` is rounded down to a divisor of an epoch's steps, or to whole epochs that divide `epochs`.
+    - `chunk_steps` is a part of an epoch, or rounded down to whole ones. A chunk ends where its epoch ends, so that
+      one more program is compiled for a shorter one at the end.
     - `on_chunk(train_state, metrics)` is called after every chunk; returning something true stops. The state it sees
       is donated to the next chunk: read it or copy it, do not keep it.
     - `progress`: None shows a bar when a terminal is attached.
@@ -70,7 +71,7 @@ def fit(
     is run again from there with a guard at every step.
     """
     check_optimizer(optimizer)
-    check_fit(epochs, batch_size, patience, chunk_steps, key, train_state)
+    check_fit(epochs, batch_size, patience, chunk_steps, validation_batch_size, key, train_state)
     data = check_data(data, "data", batch_size)
     if validation is not None:
         validation = check_data(validation, "validation")
@@ -83,30 +84,35 @@ def fit(
     total = epochs * epoch_steps
     between_epochs = validation is not None or patience is not None or keep_best
     if chunk_steps is None:
-        chunk_steps = epoch_steps if on_chunk is not None else max(epoch_steps, 1000)
-    steps = chunk_length(chunk_steps, epoch_steps, 1 if between_epochs else epochs)
+        chunk_steps = epoch_steps if between_epochs or on_chunk is not None else max(epoch_steps, 1000)
+    elif between_epochs:
+        chunk_steps = min(chunk_steps, epoch_steps)
+    offset, done = int(now.step) % epoch_steps, 0
     chunk = compile_chunks(objective, optimizer, batch_size, shuffle)
     evaluate = jax.jit(make_evaluate(objective, metrics, batch_size=validation_batch_size))
+    if validation is not None:
+        check_metrics(jax.eval_shape(evaluate, now.params, now.state, validation))
     record = Record(epoch_steps)
     stopping, best = Stopping(), None
 
     with progress_bar(total, progress) as advance:
         before = to_host(now)
-        for done in range(steps, total + 1, steps):
+        for steps in chunk_lengths(offset, total, epoch_steps, chunk_steps):
             now, chunk_metrics = chunk(now, data, steps)
             after = to_host(now)
-            if not finite_on_host((chunk_metrics["loss"], after)):
+            if not finite_on_host((chunk_metrics["loss"], after.params)):
                 replay = compile_chunks(objective, optimizer, batch_size, shuffle, guard=True)
                 now, chunk_metrics = replay(from_host(before, run_key), data, steps)
                 record.add(chunk_metrics, int(now.step) - int(before.step))
                 raise NonFiniteError(int(now.step), now, record.history())
             before = after
             record.add(chunk_metrics, steps)
-            if done % epoch_steps == 0 and between_epochs:
+            done += steps
+            if between_epochs and (offset + done) % epoch_steps == 0:
                 if validation is not None:
                     record.evaluated(evaluate(now.params, now.state, validation))
                 stopping = stopping.update(record.watched(), min_delta)
-                if keep_best and stopping.waited == 0:
+                if keep_best and record.is_best():
                     best = after
             advance(steps, record.latest())
             stop = on_chunk is not None and bool(on_chunk(now, record.metrics[-1]))
@@ -132,24 +138,30 @@ def own_arrays(train_state: Any) -> tuple[TrainState, Array]:
     return jax.tree.map(jnp.copy, train_state), jnp.copy(train_state.key)
 
 
-def chunk_length(chunk_steps: int, epoch_steps: int, epochs: int) -> int:
-    """The steps of a chunk: at most `chunk_steps`, a divisor of an epoch's steps or of `epochs` whole epochs."""
-    if chunk_steps < epoch_steps:
-        return largest_divisor(epoch_steps, chunk_steps)
-    return epoch_steps * largest_divisor(epochs, chunk_steps // epoch_steps)
-
-
-def largest_divisor(number: int, at_most: int) -> int:
-    return next(size for size in range(min(number, at_most), 0, -1) if number % size == 0)
+def chunk_lengths(offset: int, total: int, epoch_steps: int, chunk_steps: int) -> Iterator[int]:
+    """Lengths that add up to `total`, from `offset` within an epoch: parts of one epoch, or whole epochs."""
+    done = 0
+    while done < total:
+        left = epoch_steps - (offset + done) % epoch_steps
+        whole = min(chunk_steps, total - done) // epoch_steps * epoch_steps
+        steps = whole if whole and left == epoch_steps else min(chunk_steps, left, total - done)
+        done += steps
+        yield steps
 
 
 def to_host(train_state: TrainState) -> TrainState:
     """A copy in host memory, so that the device holds the state once; without the key, which never changes."""
-    return jax.tree.map(np.array, dataclasses.replace(train_state, key=None))
+    return jax.tree.map(
+        lambda leaf: jnp.copy(leaf) if is_key(leaf) else np.array(leaf), dataclasses.replace(train_state, key=None)
+    )
 
 
 def from_host(train_state: TrainState, run_key: Array) -> TrainState:
-    return dataclasses.replace(jax.tree.map(jnp.asarray, train_state), key=run_key)
+    return dataclasses.replace(jax.tree.map(jnp.copy, train_state), key=run_key)
+
+
+def is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def finite_on_host(tree: PyTree) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ class History:
     def best_epoch(self) -> int:
         """The epoch, counted from 1, with the lowest validation loss, or training loss where there is no validation."""
         losses = self.validation.get("loss", self.epoch_loss)
-        return int(np.argmin(losses)) + 1 if len(losses) else 0
+        return int(np.argmin(np.where(np.isnan(losses), np.inf, losses))) + 1 if len(losses) else 0
 
 
 class Record:
@@ -46,6 +47,13 @@ class Record:
         self.metrics: list[dict[str, np.ndarray]] = []
         self.evaluations: list[dict[str, np.ndarray]] = []
         self.stopped_early = False
+        self.lowest = math.inf
+
+    def is_best(self) -> bool:
+        """Whether the epoch that just ended has the lowest loss so far."""
+        best = self.watched() < self.lowest
+        self.lowest = min(self.lowest, self.watched()) if best else self.lowest
+        return best
 
     def add(self, metrics: Mapping[str, Any], steps: int) -> None:
         self.metrics.append({name: np.asarray(values)[:steps] for name, values in metrics.items()})
@@ -76,7 +84,7 @@ def stack(records: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 class NonFiniteError(FloatingPointError):
-    """A step's loss, or the state after it, was not finite.
+    """A step's loss, or the parameters after it, were not finite.
 
     `step` is its number, `train_state` the finite state before it, `history` everything up to it.
     """
@@ -86,7 +94,7 @@ class NonFiniteError(FloatingPointError):
         before = f"the loss before was {losses[-1]:.6g}" if len(losses) else "it was the first"
         super().__init__(
             f"the loss or the new parameters of step {step} are not finite ({before}): lower the learning rate, "
-            "clip the gradients (optax.clip_by_global_norm) or look for log(0) and 0/0. "
+            "clip the gradients (optax.clip_by_global_norm), or look for labels outside 0..classes-1, log(0) and 0/0. "
             "The finite state before that step is in .train_state, the losses are in .history"
         )
         self.step = step

@@ -33,8 +33,9 @@ def make_run(
     """`run(train_state, data, steps) -> (train_state, metrics)`, metrics stacked [steps].
 
     An epoch is floor(examples / batch_size) steps over a permutation of the data; what does not fill a batch waits
-    for another epoch's permutation. `steps` is static: a divisor of an epoch's steps, or whole epochs.
-    With `guard` the state stands still from the first step on whose loss or whose new state is not finite.
+    for another epoch's permutation. `steps` is static: some that are left of the epoch in which the state stands, or
+    whole epochs from the start of one.
+    With `guard` the state stands still from the first step on whose loss or new parameters are not finite.
     """
     step = make_step(objective, optimizer)
 
@@ -50,8 +51,7 @@ def make_run(
         """`steps` steps within one epoch."""
         order = rows(train_state, count_examples(data))
         if steps < len(order):
-            start = train_state.step % len(order) // steps * steps
-            order = lax.dynamic_slice_in_dim(order, start, steps)
+            order = lax.dynamic_slice_in_dim(order, train_state.step % len(order), steps)
 
         def on_batch(train_state: TrainState, row: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
             return step(train_state, jax.tree.map(lambda leaf: leaf.at[row].get(mode="promise_in_bounds"), data))
@@ -90,12 +90,12 @@ def train(
 
 
 def scan_guarded(step: Step, train_state: TrainState, batches: PyTree) -> tuple[TrainState, Metrics]:
-    """`lax.scan`, but the state stands still from the first step that is not finite."""
+    """`lax.scan`, but the state stands still from the first step on whose loss or new parameters are not finite."""
 
     def on(carry: tuple[TrainState, Bool[Array, ""]], batch: PyTree) -> tuple[tuple, Metrics]:
         before, alive = carry
         after, metrics = step(before, batch)
-        alive = alive & all_finite((metrics["loss"], after))
+        alive = alive & all_finite((metrics["loss"], after.params))
         return (select(alive, after, before), alive), metrics
 
     (train_state, _), metrics = lax.scan(on, (train_state, jnp.array(True)), batches)
@@ -126,7 +126,7 @@ def batch_of(data: PyTree, batch_size: int) -> PyTree:
 def check_steps(steps: int, epoch_steps: int) -> None:
     if epoch_steps < 1:
         raise ValueError("expected at least one batch of data: the batch size is above the number of examples")
-    if steps < 1 or (epoch_steps % steps if steps < epoch_steps else steps % epoch_steps):
+    if steps < 1 or (steps > epoch_steps and steps % epoch_steps):
         raise ValueError(
-            f"expected steps as a divisor or a multiple of the {epoch_steps} steps of an epoch, got {describe(steps)}"
+            f"expected steps of one epoch, at most {epoch_steps}, or of whole epochs, got {describe(steps)}"
         )
