@@ -76,3 +76,12 @@ def test_what_each_activation_keeps() -> None:
 def test_alpha_must_be_positive(make: Any) -> None:
     with pytest.raises(ValueError, match="expected alpha above 0"):
         make()
+
+
+@layers
+def test_large_cotangents_do_not_overflow_in_between(layer: pn.Layer) -> None:
+    """Loss scaling in float16: dy of a thousand at the tails."""
+    x = jnp.array([300.0, 70.0, 5.0, -5.0, -70.0, -300.0], jnp.float16)[:, None]
+    y, _, residuals = layer.forward((), (), x, None)
+    dx = run_backward(layer, (), x, y, residuals, jnp.full_like(x, 1000.0))[1]
+    assert bool(jnp.all(jnp.isfinite(dx)))

@@ -264,3 +264,59 @@ def test_all_zero_gradients_prove_nothing() -> None:
 def test_what_cannot_be_checked_is_said(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_small_element_beside_large_ones_must_be_right_too() -> None:
+    """Features that were never scaled: the second row of the gradient is ten decades below the first."""
+    x = np.stack([1e10 + np.arange(6.0) * 1e9, np.arange(6.0) * 0.1], 1)
+    params = {"kernel": np.ones((2, 3))}
+
+    def doubled(params: Any, x: Any, dy: Any) -> Any:
+        dparams, dx = dense_backward(params, x, dy)
+        return {"kernel": dparams["kernel"].at[1].mul(2.0)}, dx
+
+    pn.check((dense_forward, dense_backward), x, params=params, verbose=False)
+    with pytest.raises(pn.GradientError) as caught:
+        pn.check((dense_forward, doubled), x, params=params, verbose=False)
+    assert caught.value.report.leaves[0].worst[0] == 1
+
+
+def test_elements_that_cancel_are_not_called_wrong() -> None:
+    """Sums of terms a billion times larger than what is left of them: right, and right only up to noise."""
+    x = np.array([[1e9, 1.0], [-1e9, 1.0], [3.0, 2.0]])
+    pair = (lambda p, x: x @ p, lambda p, x, dy: (jnp.stack([x[:, i] @ dy for i in (0, 1)]), dy @ p.T))
+    report = pn.check(pair, x, params=np.ones((2, 2)), verbose=False)
+    assert report.verdict == "ok"
+
+
+def test_float32_and_integer_parameters_are_taken() -> None:
+    def forward(params: Any, x: Any) -> Any:
+        return jnp.sin(x) * params["w"] * params["n"]
+
+    def backward(params: Any, x: Any, dy: Any) -> Any:
+        dw = jnp.sum(dy * jnp.sin(x) * params["n"])
+        return {"w": dw, "n": None}, dy * params["w"] * params["n"] * jnp.cos(x)
+
+    layer = pn.stateless(
+        forward, backward, name="f32", init=lambda key, x: {"w": jnp.ones((), jnp.float32), "n": jnp.array(3)}
+    )
+    report = pn.check(layer, verbose=False)
+    assert [(leaf.path, leaf.verdict) for leaf in report.leaves] == [("w", "ok"), ("x", "ok")]
+    assert max(leaf.error for leaf in report.leaves) < 1e-13
+
+
+@pytest.mark.parametrize("loss", [pn.losses.softmax_cross_entropy(), pn.losses.kl_divergence()])
+def test_one_hot_targets_pass(loss: pn.Layer) -> None:
+    logits = np.log(np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]))
+    pn.check(loss, (logits, np.eye(3)[[2, 0]]), verbose=False)
+
+
+def test_ties_pass() -> None:
+    ties = np.array([[1.0, 2.0], [3.0, 4.0]])
+    pn.check(pn.losses.absolute_error(), (ties, np.array([[1.0, 0.0], [5.0, 4.0]])), verbose=False)
+
+
+def test_a_reference_that_is_not_finite_is_not_held_against_you() -> None:
+    safe = (lambda x: jnp.where(x > 0, jnp.sqrt(x), 0), lambda x, dy: jnp.where(x > 0, 0.5 / jnp.sqrt(x), 0) * dy)
+    with pytest.raises(ValueError, match=r"jax.grad's own gradient of .* is not finite"):
+        pn.check(safe, np.array([0.0, 4.0]), verbose=False)

@@ -204,3 +204,52 @@ def test_value_and_grad_has_the_form_of_jax() -> None:
     assert value.shape == ()
     assert new_state == ()
     assert jax.tree.structure(gradients) == jax.tree.structure(params)
+
+
+@pytest.mark.parametrize(
+    ("flat", "nested"),
+    [
+        ([pn.dense(6), pn.dropout(0.1), pn.dropout(0.2), pn.sigmoid()], lambda a, b, c, d: [a, pn.serial(b, c), d]),
+        ([pn.dense(6), pn.repeat(pn.dense(6), 2), pn.dense(4)], lambda a, b, c: [a, pn.serial(b), c]),
+    ],
+)
+def test_a_nested_chain_keeps_no_input_that_nobody_reads(flat: list[pn.Layer], nested: Any) -> None:
+    def residual_bytes(net: pn.Layer) -> int:
+        x, key = jnp.ones((4, 6)), jax.random.key(0)
+        params, state = jax.eval_shape(net.init, key, x)
+        residuals = jax.eval_shape(net.forward, params, state, x, key)[2]
+        return sum(leaf.size for leaf in jax.tree.leaves(residuals))
+
+    assert residual_bytes(pn.serial(*nested(*flat))) == residual_bytes(pn.serial(*flat))
+
+
+def test_branches_rebuild_their_outputs_from_one_input() -> None:
+    for branches in (pn.parallel(pn.tanh(), pn.sigmoid(), pn.gelu()), pn.residual(pn.tanh())):
+        assert branches.needs == ("x",)
+        x = jax.ShapeDtypeStruct((4, 6), jnp.float32)
+        residuals = jax.eval_shape(branches.forward, *jax.eval_shape(branches.init, jax.random.key(0), x), x, None)[2]
+        assert jax.tree.leaves(residuals) == []
+
+
+def test_backward_may_run_twice() -> None:
+    for net in (pn.dropout(0.5), pn.remat(pn.dropout(0.5))):
+        y, pull = jax.vjp(lambda x, net=net: pn.as_function(net)((), x, (), jax.random.key(0)), jnp.ones(50))
+        np.testing.assert_array_equal(pull(y)[0], pull(y)[0])
+
+
+def test_what_is_rebuilt_behind_dropout_compiles_with_key_checks() -> None:
+    net = pn.objective(pn.serial(pn.dense(4), pn.dropout(0.4), pn.gelu()), pn.losses.squared_error())
+    x = (jnp.ones((5, 4)), jnp.zeros((5, 4)))
+    params, state = net.init(jax.random.key(0), x)
+    (value, _), _ = jax.jit(pn.value_and_grad(net))(params, state, x, jax.random.key(1))
+    assert bool(jnp.isfinite(value))
+
+
+@pytest.mark.parametrize("wrap", [pn.residual, lambda bad: pn.parallel(bad, pn.dense(4))])
+def test_a_broadcast_input_gradient_is_refused(wrap: Any) -> None:
+    bad = pn.stateless(lambda x: 2 * x, lambda dy: 2 * jnp.sum(dy, -1, keepdims=True), name="bad", needs=())
+    net = pn.objective(wrap(bad), pn.losses.squared_error())
+    x = (jnp.ones((5, 4)), jnp.zeros((5, 4)))
+    params, state = net.init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match=r"input gradient \(5, 1\), input \(5, 4\)"):
+        pn.value_and_grad(net)(params, state, x)

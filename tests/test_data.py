@@ -67,6 +67,7 @@ def test_every_idx_dtype_comes_back_in_native_order(tmp_path: Path, dtype: str) 
         (idx_bytes(np.arange(6).reshape(2, 3), "u1")[:-1], r"expected 6 bytes for uint8 \[2, 3\], got 5"),
         (idx_bytes(np.arange(6), "u1") + b"x", "expected 6 bytes"),
         (gzip.compress(idx_bytes(np.arange(6), "u1"))[:-6], "broken gzip file"),
+        (gzip.compress(bytes(100))[:11] + b"\xff" * 20, "broken gzip file"),
     ],
 )
 def test_broken_idx_files_are_named(tmp_path: Path, raw: bytes, message: str) -> None:
@@ -115,6 +116,23 @@ def test_standardize_measures_on_training_data() -> None:
             standardize(wrong)
     with pytest.raises(ValueError, match="expected inputs"):
         standardize(train[:, :2], by)
+
+
+def test_a_constant_feature_becomes_zero_whatever_its_rounding() -> None:
+    assert not np.any(standardize(np.full((1000, 1), 0.1, np.float32))[0])
+
+
+def test_a_split_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        split((np.ones((9, 1)), np.arange(9)), 0.1, seed=0)
+
+
+def test_scalars_come_back_and_damaged_files_are_named(tmp_path: Path) -> None:
+    pn.files.save_params(tmp_path / "p", {"s": jnp.array(3.0)})
+    assert pn.files.load_params(tmp_path / "p", {"s": jnp.array(0.0)})["s"] == 3
+    (tmp_path / "p").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="p: no readable safetensors file"):
+        pn.files.load_params(tmp_path / "p", {"s": jnp.array(0.0)})
 
 
 def test_confusion_matrix_has_labels_down() -> None:

@@ -312,6 +312,36 @@ TABLE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "squared_error: expected targets of a floating dtype",
     ),
+    "metric that is no scalar": (
+        run_fit(validation=(INPUTS, LABELS), metrics={"rows": lambda params, state, batch: batch[0].sum(1)}),
+        ValueError,
+        "fit: expected metric 'rows' as a scalar",
+    ),
+    "validation of another width": (
+        run_fit(validation=(INPUTS[:, :3], LABELS)),
+        ValueError,
+        r"serial\[0\].dense: expected x",
+    ),
+    "validation batch size": (
+        run_fit(validation=(INPUTS, LABELS), validation_batch_size=-5),
+        ValueError,
+        "fit: expected validation_batch_size of at least 1, got -5",
+    ),
+    "parameters as a state": (
+        run_fit(key=None, train_state=params_of(NET)),
+        TypeError,
+        "fit: expected a TrainState to go on from, got list of 3",
+    ),
+    "gradient's tree": (
+        gradient_of(wrong_backward(lambda d, dx: (list(d.values()), dx))),
+        ValueError,
+        r"serial\[2\].dense: bias gradient is missing",
+    ),
+    "targets of three": (
+        loss(losses.softmax_cross_entropy(), X, (LABELS, LABELS, LABELS)),
+        TypeError,
+        r"expected labels or a pair \(labels, where\), got tuple of 3",
+    ),
     "steps": (
         lambda: make_run(OBJECTIVE, optax.sgd(0.1), batch_size=5)(
             init_train_state(OBJECTIVE, optax.sgd(0.1), jax.random.key(0), (INPUTS, LABELS)), (X[:0], X[:0]), 3

@@ -144,3 +144,21 @@ def test_integer_targets_get_no_gradient_and_float_targets_do() -> None:
         y, _, residuals = loss.forward((), (), (PREDICTIONS, targets), None)
         dtargets = loss.backward((), (PREDICTIONS, targets), None, residuals, jnp.ones_like(y))[1][1]
         assert (dtargets is None) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes"), [("uint8", 256), ("uint8", 300), ("int8", 200), ("int16", 70000), ("int64", 9)]
+)
+def test_labels_of_any_integer_dtype(dtype: str, classes: int) -> None:
+    logits = jax.random.normal(jax.random.key(0), (3, classes))
+    labels = np.array([0, 5, 8], dtype)
+    value, gradient = loss_and_gradient(losses.softmax_cross_entropy(), logits, labels)
+    expected = -jax.nn.log_softmax(logits)[jnp.arange(3), jnp.array([0, 5, 8])].mean()
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    assert bool(jnp.all(jnp.isfinite(gradient)))
+
+
+def test_ignore_index_does_not_wrap() -> None:
+    logits, labels = jax.random.normal(jax.random.key(0), (2, 256)), np.array([255, 3], np.uint8)
+    ignoring = losses.softmax_cross_entropy("sum", ignore_index=-1).predict((), (), (logits, labels))
+    assert float(ignoring) == float(losses.softmax_cross_entropy("sum").predict((), (), (logits, labels)))

@@ -282,3 +282,60 @@ def test_state_is_a_pytree_with_one_key() -> None:
     assert {field.name for field in dataclasses.fields(state)} == {"step", "params", "state", "opt_state", "key"}
     assert jax.tree.structure(jax.tree.map(lambda leaf: leaf, state)) == jax.tree.structure(state)
     assert state.step.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("chunk_steps", [None, 1, 3, 10])
+def test_going_on_from_within_an_epoch_is_the_longer_run(chunk_steps: int | None) -> None:
+    net, optimizer = objective(dropout=0.2), optax.adam(1e-2)
+    arguments: dict[str, Any] = {"batch_size": 5, "chunk_steps": chunk_steps}
+    whole, history = fit(net, optimizer, DATA, key=jax.random.key(4), epochs=3, batch_size=5)
+    seven, first = fit(
+        net, optimizer, DATA, key=jax.random.key(4), epochs=1, batch_size=5, chunk_steps=7, on_chunk=lambda s, m: True
+    )
+    assert int(seven.step) == 7
+    rest, after = fit(net, optimizer, DATA, train_state=seven, epochs=2, **arguments)
+    np.testing.assert_allclose(np.concatenate([first.loss, after.loss]), history.loss[:27], rtol=1e-5)
+    last, _ = fit(net, optimizer, DATA, train_state=rest, epochs=1, batch_size=5)
+    assert int(last.step) == 37
+    assert int(whole.step) == 30
+
+
+def test_each_step_draws_its_own_randomness() -> None:
+    def forward(params: Any, state: Any, x: Any, key: Any) -> Any:
+        return jax.random.uniform(key) + 0 * params, state, ()
+
+    noise = pn.Layer(
+        init=lambda key, x: (jnp.zeros(()), ()),
+        forward=forward,
+        backward=lambda params, x, y, residuals, dy: (dy * 0, x),
+        predict=lambda params, state, x: params,
+        name="noise",
+    )
+    _, history = fit(noise, optax.sgd(0.1), DATA, key=jax.random.key(0), epochs=3, batch_size=10)
+    assert len(set(history.loss.tolist())) == 15
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optax.polyak_sgd(), optax.chain(optax.adam(1e-2), optax.contrib.reduce_on_plateau())]
+)
+def test_optimizers_that_look_at_the_loss(optimizer: Any) -> None:
+    _, history = fit(objective(), optimizer, DATA, key=jax.random.key(0), epochs=3, batch_size=10)
+    assert history.epoch_loss[-1] < history.epoch_loss[0]
+
+
+def test_best_epoch_is_the_state_that_is_kept() -> None:
+    validation = (INPUTS[:10], TARGETS[::-1][:10])
+    net, optimizer = objective(), optax.adam(0.1)
+    best, history = fit(
+        net,
+        optimizer,
+        DATA,
+        key=jax.random.key(0),
+        epochs=8,
+        batch_size=10,
+        validation=validation,
+        min_delta=10.0,
+        keep_best=True,
+    )
+    assert int(best.step) == 5 * history.best_epoch
+    np.testing.assert_allclose(net.predict(best.params, (), validation), history.validation["loss"].min(), rtol=1e-5)

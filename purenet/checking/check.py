@@ -2,12 +2,14 @@
 
 Reference and target see the same parameters, the same input, the same randomness and the same random cotangent.
 A right rule agrees to about 1e-15 of a leaf's largest value; the subtlest mistakes sit near 1e-6, so that 1e-9
-tells them apart. A leaf whose true gradient is zero up to rounding has no such scale: it is told from a wrong one by
-moving the input by some units in the last place and looking whether the true gradient is noise.
+tells them apart. What is small beside the rest of its leaf, or zero up to rounding, has no such scale: it is judged
+by noise, how far the true gradient moves when parameters and input move by some units in the last place.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +22,10 @@ from .report import OK, VACUOUS, WRONG, GradientError, LeafReport, Report
 from .target import Target, as_target
 
 TOLERANCE = 1e-9
+SMALL_TOLERANCE = 1e-6
 ROUNDING = 1e-13
+
+Noise = Callable[[], list[np.ndarray]]
 
 
 def check(target: Any, x: PyTree = None, *, params: PyTree = None, seed: int = 0, verbose: bool = True) -> Report:
@@ -41,9 +46,10 @@ def check(target: Any, x: PyTree = None, *, params: PyTree = None, seed: int = 0
         probe = as_target(target, run_key)
         x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
         params = probe_params(probe, params, x, params_key)
-        yours, truth, wiggled = gradients(probe, params, x, cotangent_key)
-        largest = max((float(np.max(np.abs(leaf))) for _, leaf in truth if leaf.size), default=0.0)
-        leaves = [compare(path, mine, leaf, wiggled, largest) for (path, leaf), mine in zip(truth, yours, strict=True)]
+        yours, truth, noise = gradients(probe, params, x, cotangent_key)
+        largest = max((float(np.max(np.abs(leaf))) for leaf in truth if leaf.size), default=0.0)
+        rows = enumerate(zip(labels(params, x), yours, truth, strict=True))
+        leaves = [compare(index, path, mine, leaf, noise, largest) for index, (path, mine, leaf) in rows]
     report = Report(probe.name, tuple(leaves))
     if verbose:
         print(report)
@@ -52,36 +58,45 @@ def check(target: Any, x: PyTree = None, *, params: PyTree = None, seed: int = 0
     return report
 
 
-def gradients(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> tuple[list, list, Any]:
-    """(yours, truth, a function that computes the truth again at inputs moved by some units in the last place)."""
-    inexact, fixed = split_inexact(x)
+def gradients(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> tuple[list, list, Noise]:
+    """(yours, truth, noise): the two gradients' leaves, and how far each true one moves under rounding."""
+    moving, fixed = split_inexact((params, x))
 
-    def forward(params: PyTree, inexact: list) -> PyTree:
-        return probe.forward(params, join_inexact(inexact, fixed))[0]
+    def forward(moving: list) -> PyTree:
+        return probe.forward(*join_inexact(moving, fixed))[0]
 
-    def reference(params: PyTree, inexact: list, dy: PyTree) -> tuple[PyTree, PyTree]:
-        y, pull = jax.vjp(forward, params, inexact)
-        return y, pull(dy)
+    def reference(moving: list, dy: PyTree) -> tuple[PyTree, list]:
+        y, pull = jax.vjp(forward, moving)
+        return y, pull(dy)[0]
 
-    def by_hand(params: PyTree, inexact: list, dy: PyTree) -> tuple[PyTree, PyTree]:
-        x = join_inexact(inexact, fixed)
+    def by_hand(moving: list, dy: PyTree) -> tuple[PyTree, PyTree]:
+        params, x = join_inexact(moving, fixed)
         y, saved = probe.forward(params, x)
         dparams, dx = probe.backward(params, x, y, saved, dy)
         check_gradient(dparams, params, "parameter")
         check_gradient(dx, x, "input")
         return dparams, dx
 
-    dy = draw_like(jax.eval_shape(forward, params, inexact), key)
-    y, true_gradient = compiled(reference, params, inexact, dy)
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(y)):
-        raise ValueError(f"check: the output of {probe.name} is not finite at the probe: pass another x or params")
-    yours = [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(by_hand, params, inexact, dy))]
+    dy_key, noise_key = jax.random.split(key)
+    dy = draw_like(output_shapes(forward, moving, probe.name), dy_key)
+    yours = [np.asarray(leaf) for leaf in jax.tree.leaves(compiled(by_hand, moving, dy))]
+    y, truth = compiled(reference, moving, dy)
+    for what, leaves in (("the output", jax.tree.leaves(y)), ("jax.grad's own gradient", truth)):
+        if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in leaves):
+            raise ValueError(f"check: {what} of {probe.name} is not finite at the probe: pass another x or params")
+    truth = [np.asarray(leaf) for leaf in truth]
 
-    def wiggled() -> dict[str, np.ndarray]:
-        moved = jax.tree.map(lambda leaf: leaf * (1 + ROUNDING), (params, inexact))
-        return dict(label(compiled(reference, *moved, dy)[1], x))
+    @functools.cache
+    def noise() -> list[np.ndarray]:
+        squares = []
+        for draw in jax.random.split(noise_key, 4):
+            keys = jax.random.split(draw, max(len(moving), 1))
+            moved = [m * (1 + ROUNDING * jax.random.normal(k, m.shape)) for m, k in zip(moving, keys, strict=False)]
+            pairs = zip(compiled(reference, moved, dy)[1], truth, strict=True)
+            squares.append([np.square(np.asarray(after) - before) for after, before in pairs])
+        return [np.sqrt(np.mean(each, 0)) for each in zip(*squares, strict=True)]
 
-    return yours, label(true_gradient, x), wiggled
+    return yours, truth, noise
 
 
 def compiled(function: Any, *args: Any) -> Any:
@@ -92,23 +107,41 @@ def compiled(function: Any, *args: Any) -> Any:
         return function(*args)
 
 
-def compare(path: str, yours: np.ndarray, truth: np.ndarray, wiggled: Any, largest: float) -> LeafReport:
+def compare(index: int, path: str, yours: np.ndarray, truth: np.ndarray, noise: Noise, largest: float) -> LeafReport:
     """The verdict on one leaf. `largest` is the largest true gradient of all leaves."""
     if not truth.size:
         return LeafReport(path, truth.shape, 0.0, VACUOUS, (), 0.0, 0.0)
-    difference = np.abs(yours - truth)
-    worst = np.unravel_index(int(np.argmax(np.where(np.isnan(difference), np.inf, difference))), truth.shape)
+    difference = np.where(np.isnan(yours), np.inf, np.abs(yours - truth))
     scale = float(np.max(np.abs(truth)))
-    error = float(difference[worst]) / scale if scale else float(difference[worst] > 0) * np.inf
-    if scale == 0 and difference[worst] == 0:
-        error = 0.0
-    verdict = OK if error <= TOLERANCE and scale else VACUOUS if scale == 0 == error else WRONG
-    if verdict == WRONG and np.all(np.isfinite(yours)) and float(np.max(np.abs(yours))) <= ROUNDING * largest:
-        noise = float(np.max(np.abs(wiggled()[path] - truth)))
-        if scale <= 10 * noise or scale == 0:
-            verdict = VACUOUS
-    index = tuple(int(i) for i in worst)
-    return LeafReport(path, truth.shape, error, verdict, index, float(yours[worst]), float(truth[worst]))
+    worst = np.unravel_index(int(np.argmax(difference)), truth.shape)
+    error = ratio(difference[worst], scale)
+    verdict = OK if error <= TOLERANCE else WRONG
+    if scale == 0 and verdict == OK:
+        verdict = VACUOUS
+    elif verdict == WRONG and float(np.max(np.abs(yours))) <= ROUNDING * largest:
+        verdict = VACUOUS if scale <= 10 * float(np.max(noise()[index])) else WRONG
+    elif verdict == OK and np.any(difference > SMALL_TOLERANCE * np.abs(truth)):
+        # Right beside the leaf's largest value; the small ones must be right as well, up to noise.
+        moves = np.maximum(noise()[index], 1e-3 * np.sqrt(np.mean(np.square(noise()[index]))))
+        excess = np.where(difference > SMALL_TOLERANCE * np.abs(truth), difference - 100 * moves, -1)
+        if np.any(excess > 0):
+            verdict, worst = WRONG, np.unravel_index(int(np.argmax(excess)), truth.shape)
+            error = ratio(difference[worst], abs(truth[worst]))
+    at = tuple(int(i) for i in worst)
+    return LeafReport(path, truth.shape, error, verdict, at, float(yours[worst]), float(truth[worst]))
+
+
+def ratio(difference: Any, scale: Any) -> float:
+    return float(difference) / float(scale) if scale else (np.inf if difference else 0.0)
+
+
+def output_shapes(forward: Callable[..., Any], moving: list, name: str) -> PyTree:
+    """The output's shapes; raises unless every leaf of it is floating."""
+    y = jax.eval_shape(forward, moving)
+    for leaf in jax.tree.leaves(y):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"check: expected {name} to give floating outputs, got {describe(leaf)}")
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y)
 
 
 def probe_params(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> PyTree:
@@ -125,6 +158,9 @@ def probe_params(probe: Target, params: PyTree, x: PyTree, key: jax.Array) -> Py
 
 
 def nudge(leaf: jax.Array, key: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    leaf = leaf.astype(jnp.float64)
     size = jnp.sqrt(jnp.mean(jnp.square(leaf)))
     return leaf + 0.25 * jnp.where(size > 0, size, 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
 
@@ -159,10 +195,10 @@ def join_inexact(inexact: list, fixed: tuple) -> PyTree:
     return jax.tree.unflatten(structure, joined)
 
 
-def label(gradient: tuple[PyTree, list], x: PyTree) -> list[tuple[str, np.ndarray]]:
-    """The true gradient's leaves with their paths: the parameters' own, then x's."""
-    dparams, dx = gradient
-    floating = [(path, leaf) for path, leaf in leaves_with_paths(x) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    paths = [f"x.{path}" if path else "x" for path, _ in floating]
-    labelled = [(path or "params", np.asarray(leaf)) for path, leaf in leaves_with_paths(dparams)]
-    return labelled + [(path, np.asarray(leaf)) for path, leaf in zip(paths, dx, strict=True)]
+def labels(params: PyTree, x: PyTree) -> list[str]:
+    """Paths of the floating leaves: the parameters' own, then x's."""
+
+    def floating(tree: PyTree) -> list[str]:
+        return [path for path, leaf in leaves_with_paths(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+    return [path or "params" for path in floating(params)] + [f"x.{path}" if path else "x" for path in floating(x)]

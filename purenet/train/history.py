@@ -51,9 +51,10 @@ class Record:
 
     def is_best(self) -> bool:
         """Whether the epoch that just ended has the lowest loss so far."""
-        best = self.watched() < self.lowest
-        self.lowest = min(self.lowest, self.watched()) if best else self.lowest
-        return best
+        loss = self.watched()
+        better = loss < self.lowest
+        self.lowest = min(self.lowest, loss)
+        return better
 
     def add(self, metrics: Mapping[str, Any], steps: int) -> None:
         self.metrics.append({name: np.asarray(values)[:steps] for name, values in metrics.items()})
@@ -72,8 +73,8 @@ class Record:
         """The loss that early stopping looks at, after a whole epoch."""
         if self.evaluations:
             return float(self.evaluations[-1]["loss"][0])
-        chunks = max(1, self.epoch_steps // len(self.metrics[-1]["loss"]))
-        return float(np.mean([chunk["loss"].mean() for chunk in self.metrics[-chunks:]]))
+        losses = np.concatenate([chunk["loss"] for chunk in self.metrics[-self.epoch_steps :]])
+        return float(losses[-self.epoch_steps :].mean())
 
     def history(self) -> History:
         return History(stack(self.metrics), stack(self.evaluations), self.epoch_steps, self.stopped_early)
