@@ -200,10 +200,15 @@ def test_second_order_equals_autodiff(case: Case) -> None:
         direction = [jnp.sin(3 * leaf) for leaf in inexact]
 
         def by_hand(inexact: Any) -> Any:
-            return jax.tree.leaves(twin.pull(*join(inexact, rest), dy)[1])
+            params, x = join(inexact, rest)
+            return jax.tree.leaves(twin.pull(params, x, dy)[1])
 
         def by_autodiff(inexact: Any) -> Any:
-            return jax.vjp(lambda inexact: twin.value(*join(inexact, rest)), inexact)[1](dy)[0]
+            def value(inexact: Any) -> Any:
+                params, x = join(inexact, rest)
+                return twin.value(params, x)
+
+            return jax.vjp(value, inexact)[1](dy)[0]
 
         hessian, expected = (
             jax.jit(lambda inexact, f=f: jax.jvp(f, (inexact,), (direction,))[1])(inexact)

@@ -307,7 +307,7 @@ def test_each_step_draws_its_own_randomness() -> None:
     noise = pn.Layer(
         init=lambda key, x: (jnp.zeros(()), ()),
         forward=forward,
-        backward=lambda params, x, y, residuals, dy: (dy * 0, x),
+        backward=lambda params, x, y, residuals, dy: (dy * 0, (x[0], None)),
         predict=lambda params, state, x: params,
         name="noise",
     )
