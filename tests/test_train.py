@@ -13,6 +13,7 @@ import pytest
 
 import purenet as pn
 from purenet.train import NonFiniteError, TrainState, fit, init_train_state, make_evaluate, make_run, make_step, train
+from purenet.train.fit import chunk_lengths, equal_parts
 
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(50, 6)).astype(np.float32)
@@ -133,6 +134,27 @@ def test_chunks_do_not_change_the_run(chunk_steps: int) -> None:
     assert_same(whole.params, chunked.params, 1e-6)
     np.testing.assert_allclose(history.loss, chunked_history.loss, rtol=1e-5)
     assert len(history.loss) == 16
+
+
+@pytest.mark.parametrize(
+    ("epochs", "epoch_steps", "expected"), [(30, 45, 15), (20_000, 1, 1000), (7, 200, 1), (3, 5000, 1)]
+)
+def test_chunks_by_default_are_equal(epochs: int, epoch_steps: int, expected: int) -> None:
+    assert equal_parts(epochs, epoch_steps) == expected
+    lengths = set(chunk_lengths(0, epochs * epoch_steps, epoch_steps, expected * epoch_steps))
+    assert lengths == {expected * epoch_steps}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 25, 1000])
+@pytest.mark.parametrize("offset", [0, 4])
+def test_chunks_add_up_and_end_with_their_epoch(chunk: int, offset: int) -> None:
+    lengths = list(chunk_lengths(offset, 30, 10, chunk))
+    ends = np.cumsum([offset, *lengths])
+    assert sum(lengths) == 30
+    assert all(
+        length % 10 == 0 or start // 10 == (start + length - 1) // 10
+        for start, length in zip(ends, lengths, strict=False)
+    )
 
 
 def test_going_on_from_a_state_is_the_longer_run() -> None:

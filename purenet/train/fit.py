@@ -84,7 +84,7 @@ def fit(
     total = epochs * epoch_steps
     between_epochs = validation is not None or patience is not None or keep_best
     if chunk_steps is None:
-        chunk_steps = epoch_steps if between_epochs or on_chunk is not None else max(epoch_steps, 1000)
+        chunk_steps = epoch_steps * (1 if between_epochs or on_chunk is not None else equal_parts(epochs, epoch_steps))
     elif between_epochs:
         chunk_steps = min(chunk_steps, epoch_steps)
     offset, done = int(now.step) % epoch_steps, 0
@@ -136,6 +136,12 @@ def own_arrays(train_state: Any) -> tuple[TrainState, Array]:
     What is donated must hold each array once and none of the caller's; the key never changes, so one copy will do.
     """
     return jax.tree.map(jnp.copy, train_state), jnp.copy(train_state.key)
+
+
+def equal_parts(epochs: int, epoch_steps: int) -> int:
+    """How many epochs go into one of equal chunks of at most 1,000 steps: equal, so that one program serves all."""
+    most = max(1, min(epochs, 1000 // epoch_steps))
+    return next(size for size in range(most, 0, -1) if epochs % size == 0)
 
 
 def chunk_lengths(offset: int, total: int, epoch_steps: int, chunk_steps: int) -> Iterator[int]:
