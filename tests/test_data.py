@@ -69,6 +69,7 @@ def test_every_idx_dtype_comes_back_in_native_order(tmp_path: Path, dtype: str) 
         (gzip.compress(idx_bytes(np.arange(6), "u1"))[:-6], "broken gzip file"),
         (gzip.compress(bytes(100))[:11] + b"\xff" * 20, "broken gzip file"),
     ],
+    ids=["empty", "png", "dtype", "header", "short", "long", "cut gzip", "damaged gzip"],
 )
 def test_broken_idx_files_are_named(tmp_path: Path, raw: bytes, message: str) -> None:
     (tmp_path / "train").write_bytes(raw)
