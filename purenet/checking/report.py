@@ -11,9 +11,9 @@ class LeafReport(NamedTuple):
     """One leaf of the gradient.
 
     `error` is the largest difference relative to the largest true value of the leaf (to the true value there, where
-    only small values are wrong); `worst` is the index where it
-    stands, with the hand-written value `yours` and `reference`, jax.grad's. VACUOUS: the true gradient is zero up to
-    rounding, and so is yours, so the leaf proves nothing.
+    only small values are wrong); `worst` is the index where it stands, with the hand-written value `yours` and
+    `reference`, jax.grad's. VACUOUS: the true gradient is zero up to rounding, and so is yours, so the leaf proves
+    nothing.
     """
 
     path: str

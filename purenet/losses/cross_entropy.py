@@ -22,7 +22,7 @@ from ..annotations import Array, Bool, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, describe, pair, stateless
 from ..precision import widen
-from .reduction import check_predictions, check_reduction, reduce_backward, reduce_forward
+from .reduction import check_predictions, check_reduction, divisor_of, reduce_backward, reduce_forward
 
 Logits = Float[Array, "... classes"]
 Values = Float[Array, "..."]
@@ -99,10 +99,8 @@ def softmax_cross_entropy(
     prepare = functools.partial(prepare_target, label_smoothing=label_smoothing, ignore_index=ignore_index)
 
     def divisor(examples: Bool[Array, ...] | None, values_shape: tuple[int, ...], dtype: Any) -> Any:
-        if reduction == "sum":
-            return 1
-        if examples is None:
-            return int(np.prod(values_shape, dtype=np.int64))
+        if examples is None or reduction == "sum":
+            return divisor_of(reduction, values_shape, per_example=True)
         return jnp.maximum(jnp.sum(examples, dtype=dtype), 1)
 
     def forward(x: tuple) -> tuple[Float[Array, ""], Float[Array, "... 1"]]:
