@@ -1,10 +1,16 @@
-"""What a check found: a row a leaf, printed as a table."""
+"""What a check found: a row a leaf, and why; printed so that it fits one screen."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import textwrap
+from typing import Any, NamedTuple
 
-OK, WRONG, VACUOUS = "ok", "WRONG", "VACUOUS"
+from .diagnose.evidence import Diagnosis
+
+PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNRESOLVED", "VACUOUS"
+WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
+MOST_ROWS = 16
+WIDTH = 118
 
 
 class LeafReport(NamedTuple):
@@ -12,8 +18,14 @@ class LeafReport(NamedTuple):
 
     `error` is the largest difference relative to the largest true value of the leaf (to the true value there, where
     only small values are wrong); `worst` is the index where it stands, with the hand-written value `yours` and
-    `reference`, jax.grad's. VACUOUS: the true gradient is zero up to rounding, and so is yours, so the leaf proves
-    nothing.
+    `reference`, jax.grad's. Verdicts:
+
+    - PASS: right to rounding.
+    - WRONG: the formula is not the derivative.
+    - PRECISION: the formula is right, its arithmetic is not: single precision explains the error.
+    - UNRESOLVED: the reference cannot decide, because rounding moves it as far, or because finite differences side
+      with you against jax.grad.
+    - VACUOUS: the true gradient is zero up to rounding, and so is yours, so the leaf proves nothing.
     """
 
     path: str
@@ -25,52 +37,157 @@ class LeafReport(NamedTuple):
     reference: float
 
 
+class LayerReport(NamedTuple):
+    """One layer of a network that is wrong although it got the true cotangent: its path, leaves and explanations.
+
+    `reason` is "backward", "rebuild" (what it rebuilds is not its output) or "plumbing" (a combinator's own
+    backward)."""
+
+    path: str
+    reason: str
+    leaves: tuple[LeafReport, ...]
+    diagnoses: tuple[Diagnosis, ...]
+
+
 class Report(NamedTuple):
-    """The result of a check. It has no truth value: a check that fails raises, so look at `verdict` or `leaves`."""
+    """The result of a check. It has no truth value: look at `verdict`, `leaves`, `layers` or `diagnoses`.
+
+    `layers` are the layers to blame in a network; `diagnoses` explain a target that has no parts; `notes` are
+    sentences about the check itself. `arrays` holds (yours, jax.grad's) of each leaf, for `plot`.
+    """
 
     name: str
     leaves: tuple[LeafReport, ...]
+    diagnoses: tuple[Diagnosis, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    notes: tuple[str, ...] = ()
+    arrays: tuple[tuple[Any, Any], ...] = ()
 
     @property
     def verdict(self) -> str:
-        verdicts = [leaf.verdict for leaf in self.leaves]
-        return WRONG if WRONG in verdicts else OK if OK in verdicts else VACUOUS
+        verdicts = {leaf.verdict for leaf in self.leaves} | {WRONG for _ in self.layers}
+        verdicts |= {WRONG for d in self.diagnoses if d.kind in DECISIVE}
+        return next((verdict for verdict in WORST_FIRST if verdict in verdicts), VACUOUS)
+
+    @property
+    def causes(self) -> tuple[Diagnosis, ...]:
+        """All explanations, the layers' first."""
+        return tuple(d for layer in self.layers for d in layer.diagnoses) + self.diagnoses
 
     def __bool__(self) -> bool:
         raise TypeError("a check's report has no truth value: purenet.check raises GradientError when a leaf is wrong")
 
     def __str__(self) -> str:
-        return f"{self.summary}\n{table(self.leaves)}"
+        parts = [self.summary, table(self.leaves)]
+        for layer in self.layers:
+            parts += ["", layer_text(layer, same_table=layer.path == self.name)]
+        parts += [explanation(self.diagnoses), *(wrap("note: ", note) for note in self.notes)]
+        return "\n".join(part for k, part in enumerate(parts) if part or (k == 2 and self.layers))
 
     @property
     def summary(self) -> str:
-        counts = [(sum(leaf.verdict == verdict for leaf in self.leaves), verdict) for verdict in (WRONG, OK, VACUOUS)]
-        found = ", ".join(f"{count} {verdict}" for count, verdict in counts if count)
-        return f"{self.name}: {found} of {len(self.leaves)} gradient leaves, against jax.grad in float64"
+        counts = [(sum(leaf.verdict == verdict for leaf in self.leaves), verdict) for verdict in WORST_FIRST]
+        found = ", ".join(f"{count} {verdict}" for count, verdict in counts if count) or "none"
+        blamed = ", ".join(layer.path for layer in self.layers)
+        to_blame = f"; to blame: {blamed}" if blamed else ""
+        return f"{self.verdict}  {self.name}: {found} of {len(self.leaves)} gradient leaves{to_blame}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain dicts, lists, strings and numbers, for JSON."""
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "leaves": [leaf._asdict() for leaf in self.leaves],
+            "diagnoses": [diagnosis._asdict() for diagnosis in self.diagnoses],
+            "layers": [
+                layer._asdict()
+                | {
+                    "leaves": [leaf._asdict() for leaf in layer.leaves],
+                    "diagnoses": [diagnosis._asdict() for diagnosis in layer.diagnoses],
+                }
+                for layer in self.layers
+            ],
+            "notes": list(self.notes),
+        }
+
+    def plot(self, path: str | None = None) -> Any:
+        """A heat map of the error a leaf, yours beside jax.grad's; saved if a path is given. Needs matplotlib."""
+        from .plot import plot_report
+
+        return plot_report(self, path)
+
+
+DECISIVE = (
+    "nondeterministic",
+    "impure_forward",
+    "primal",
+    "not_linear",
+    "cotangent_ignored",
+    "wrong_dtype",
+    "wrong_tree",
+)
 
 
 class GradientError(AssertionError):
-    """A hand-written gradient is wrong; `report` says where."""
+    """A hand-written gradient is not right; `report` says where and why."""
 
     def __init__(self, report: Report):
-        wrong = [leaf for leaf in report.leaves if leaf.verdict == WRONG]
-        super().__init__(f"{report.summary}\n{table(wrong)}")
+        super().__init__(str(report))
         self.report = report
 
 
-def table(leaves: list[LeafReport] | tuple[LeafReport, ...]) -> str:
+def layer_text(layer: LayerReport, same_table: bool) -> str:
+    what = {
+        "backward": "its backward is wrong, given the true cotangent",
+        "rebuild": "what it rebuilds is not its output",
+        "plumbing": "its parts are right; its own backward, which connects them, is not",
+    }[layer.reason]
+    parts = [f"{layer.path}: {what}"]
+    if not same_table and layer.leaves:
+        parts.append(table(layer.leaves))
+    return "\n".join([*parts, explanation(layer.diagnoses)])
+
+
+def explanation(diagnoses: tuple[Diagnosis, ...]) -> str:
+    """Why, and what to do; what else would explain it in one line."""
+    shown: list[str] = []
+    explained: set[str] = set()
+    also: list[Diagnosis] = []
+    for diagnosis in diagnoses:
+        if diagnosis.leaves and set(diagnosis.leaves) <= explained:
+            also.append(diagnosis)
+            continue
+        explained.update(diagnosis.leaves)
+        shown.append(wrap("why: ", diagnosis.text + evidence_text(diagnosis)))
+        if diagnosis.fix:
+            shown.append(wrap("fix: ", diagnosis.fix))
+    shown += [wrap("  or: ", diagnosis.text) for diagnosis in also[:3]]
+    return "\n".join(shown)
+
+
+def evidence_text(diagnosis: Diagnosis) -> str:
+    if diagnosis.kind in ("unexplained", "localised", "support", "coupling") or diagnosis.rank < 0.2:
+        return ""
+    return " (exact)" if diagnosis.residual < 1e-12 else f" (unexplained part: {diagnosis.residual:.0e})"
+
+
+def wrap(head: str, text: str) -> str:
+    return textwrap.fill(head + text, WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False)
+
+
+def table(leaves: tuple[LeafReport, ...] | list[LeafReport]) -> str:
+    order = sorted(leaves, key=lambda leaf: WORST_FIRST.index(leaf.verdict))
+    shown = order if len(order) <= MOST_ROWS else order[: MOST_ROWS - 1]
+    chosen = [leaf for leaf in leaves if any(leaf is other for other in shown)]
     rows = [("leaf", "shape", "error", "verdict", "worst at", "yours", "jax.grad")]
-    rows += [
-        (
-            leaf.path,
-            str(list(leaf.shape)),
-            f"{leaf.error:.1e}",
-            leaf.verdict,
-            str(list(leaf.worst)),
-            f"{leaf.yours:.9g}",
-            f"{leaf.reference:.9g}",
-        )
-        for leaf in leaves
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    rows += [row(leaf) for leaf in chosen]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in rows]
+    left = len(leaves) - len(chosen)
+    return "\n".join(lines + ([f"... and {left} more leaves, none worse"] if left else []))
+
+
+def row(leaf: LeafReport) -> tuple[str, ...]:
+    numbers = (f"{leaf.yours:.9g}", f"{leaf.reference:.9g}") if leaf.worst or not leaf.shape else ("-", "-")
+    error = f"{leaf.error:.1e}" if leaf.error < float("inf") else "-" if not leaf.worst and leaf.shape else "inf"
+    return (leaf.path, str(list(leaf.shape)), error, leaf.verdict, str(list(leaf.worst)), *numbers)

@@ -1,13 +1,15 @@
 """What can be checked, in one form: `forward(params, x) -> (y, saved)` and `backward(params, x, y, saved, dy)`.
 
-A target is a Layer (a network and an objective are layers too), or a pair of plain functions whose arguments say
-what is kept, as in `purenet.stateless`:
+- A Layer; a network and an objective are layers too.
+- A pair of plain functions whose arguments say what is kept, as in `purenet.stateless`:
 
-    forward([params], x) -> y                                 or (y, residuals)
-    backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with params
+      forward([params], x) -> y                                 or (y, residuals)
+      backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with params
 
-`[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other one
-stands for the residuals where forward returns them, and for x where it does not.
+  `[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other
+  one stands for the residuals where forward returns them, and for x where it does not.
+- A function with a derivative rule of its own, `f(x)`, `f(params, x)` or `f(*x)`: under `jax.custom_vjp`, whose
+  undecorated function is the reference, or any function beside another one given as `reference`.
 """
 
 from __future__ import annotations
@@ -19,43 +21,67 @@ from typing import Any, NamedTuple
 import jax
 
 from ..annotations import PyTree
-from ..layer import Layer, describe, run_backward
+from ..layer import Layer, describe
 from ..randomness import clone_key
+from ..static import Static
 
 
 class Target(NamedTuple):
-    """`init(key, x) -> params` or None; `forward(params, x) -> (y, saved)`; `backward(params, x, y, saved, dy)`."""
+    """`init(x) -> params` or None; `forward(params, x) -> (y, saved)`; `backward(params, x, y, saved, dy)` gives
+    (dparams, dx); `reference(params, x) -> y` is what jax.vjp differentiates. `layer`, `state` and `key` for a Layer,
+    to look into its parts."""
 
     name: str
     init: Callable[..., Any] | None
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    reference: Callable[..., Any]
     has_params: bool
+    layer: Layer | None = None
+    state: PyTree = ()
+    key: jax.Array | None = None
 
 
-def as_target(target: Any, key: jax.Array) -> Target:
-    """Give anything that can be checked its one form. Randomness is frozen: every call sees the same key."""
+def as_target(
+    target: Any, key: jax.Array, x: PyTree, *, reference: Callable[..., Any] | None = None, has_params: bool = True
+) -> Target:
+    """Give anything that can be checked its one form. Randomness is frozen: every call sees the same key.
+
+    `has_params` says whether the caller passes params, which decides how a function of two arguments is called.
+    """
     if isinstance(target, Layer):
-        return layer_target(target, key)
+        return layer_target(target, key, x)
     if isinstance(target, (tuple, list)) and len(target) == 2 and all(map(callable, target)):
         return pair_target(*target)
-    raise TypeError(f"check: expected a Layer, an objective or a pair (forward, backward), got {describe(target)}")
+    if isinstance(target, jax.custom_vjp) or (callable(target) and reference is not None):
+        return function_target(target, reference or target.__wrapped__, x, has_params)
+    hint = ": a plain function needs reference=..., the function that jax.grad differentiates" * callable(target)
+    raise TypeError(
+        "check: expected a Layer, an objective, a pair (forward, backward) or a custom_vjp function, "
+        f"got {describe(target)}{hint}"
+    )
 
 
-def layer_target(layer: Layer, key: jax.Array) -> Target:
+def layer_target(layer: Layer, key: jax.Array, x: PyTree) -> Target:
     init_key, state_key, run_key = jax.random.split(key, 3)
+    return layer_at(layer, lambda x: layer.init(init_key, x)[0], layer.init(state_key, x)[1], run_key)
 
-    def state_of(x: PyTree) -> PyTree:
-        return layer.init(clone_key(state_key), x)[1]
+
+def layer_at(layer: Layer, init: Callable[..., Any] | None, state: PyTree, run_key: jax.Array | None) -> Target:
+    """A layer with its state and the key of its randomness."""
 
     def forward(params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
-        y, _, residuals = layer.forward(params, state_of(x), x, clone_key(run_key))
+        y, _, residuals = layer.forward(params, state, x, clone_key(run_key))
         return y, residuals
 
     def backward(params: PyTree, x: PyTree, y: PyTree, saved: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
-        return run_backward(layer, params, x, y, saved, dy)
+        read = (x if "x" in layer.needs else None), (y if "y" in layer.needs else None)
+        return two(layer.backward(params, *read, saved, dy))
 
-    return Target(layer.name, lambda x: layer.init(init_key, x)[0], forward, backward, has_params=True)
+    def reference(params: PyTree, x: PyTree) -> PyTree:
+        return forward(params, x)[0]
+
+    return Target(layer.name, init, forward, backward, reference, True, layer, state, run_key)
 
 
 def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Target:
@@ -65,28 +91,55 @@ def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ta
         raise TypeError(f"check: expected forward(x) or forward(params, x), got forward({', '.join(arguments)})")
     has_params = len(arguments) == 2
     reads = positional(backward)[has_params:-1]
+    if len(positional(backward)) < 1 + has_params:
+        expected = "backward(params, ..., dy)" if has_params else "backward(..., dy)"
+        raise TypeError(f"check: expected {expected}, got backward({', '.join(positional(backward))})")
 
-    def run(params: PyTree, x: PyTree) -> tuple[PyTree, PyTree, bool]:
+    def run(params: PyTree, x: PyTree) -> tuple[PyTree, tuple[PyTree, Static]]:
         result = forward(params, x) if has_params else forward(x)
-        saves = isinstance(result, tuple) and len(result) == 2
-        return (*result, True) if saves else (result, (), False)
+        saves = isinstance(result, tuple) and len(result) == 2 and reads_residuals(reads)
+        return (result[0], (result[1], Static(True))) if saves else (result, ((), Static(False)))
 
-    def run_back(params: PyTree, x: PyTree, y: PyTree, saved: tuple[PyTree, bool], dy: PyTree) -> Any:
+    def run_back(params: PyTree, x: PyTree, y: PyTree, saved: tuple[PyTree, Static], dy: PyTree) -> Any:
         residuals, saves = saved
         values = {"x": x, "y": y}
-        read = [values.get(name, residuals if saves else x) for name in reads]
+        read = [values.get(name, residuals if saves.value else x) for name in reads]
         result = backward(*((params,) if has_params else ()), *read, dy)
-        if not has_params:
-            return (), result
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"check: expected backward to return (dparams, dx), got {describe(result)}")
-        return result
+        return two(result) if has_params else ((), result)
 
-    def run_forward(params: PyTree, x: PyTree) -> tuple[PyTree, tuple[PyTree, bool]]:
-        y, residuals, saves = run(params, x)
-        return y, (residuals, saves)
+    return Target(name, None, run, run_back, lambda params, x: run(params, x)[0], has_params)
 
-    return Target(name, None, run_forward, run_back, has_params)
+
+def reads_residuals(reads: list[str]) -> bool:
+    """Whether a pair's backward reads anything that can only be what forward saved beside y."""
+    return any(name not in ("x", "y") for name in reads) or not reads
+
+
+def two(result: Any) -> tuple[PyTree, PyTree]:
+    if not (isinstance(result, (tuple, list)) and len(result) == 2):
+        raise TypeError(f"check: expected backward to return (dparams, dx), got {describe(result)}")
+    return result[0], result[1]
+
+
+def function_target(function: Callable[..., Any], reference: Callable[..., Any], x: PyTree, has_params: bool) -> Target:
+    """A function with derivative rules of its own, beside the function that it should be the derivative of."""
+    count = len(positional(reference))
+    spread = not has_params and isinstance(x, tuple) and count == len(x) and count > 1
+    if not spread and count != 1 + has_params:
+        form = "f(params, x)" if has_params else "f(x), or f(*x) with x a tuple of all arguments"
+        raise TypeError(f"check: expected {form}, got {count} arguments: {', '.join(positional(reference))}")
+
+    def call(f: Callable[..., Any], params: PyTree, x: PyTree) -> PyTree:
+        return f(params, x) if has_params else f(*x) if spread else f(x)
+
+    def forward(params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
+        return jax.vjp(lambda params, x: call(function, params, x), params, x)
+
+    def backward(params: PyTree, x: PyTree, y: PyTree, pull: Any, dy: PyTree) -> tuple[PyTree, PyTree]:
+        return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else leaf, pull(dy))
+
+    name = getattr(function, "__name__", "function")
+    return Target(name, None, forward, backward, lambda params, x: call(reference, params, x), has_params)
 
 
 def positional(function: Callable[..., Any]) -> list[str]:

@@ -1,0 +1,68 @@
+"""Finite differences as the arbiter, when your gradient and jax.grad disagree.
+
+Along the direction in which the two differ most, the forward itself decides: a five-point stencil in float64, at a
+ladder of steps; the step whose neighbour changes it least is taken, and that change is its error estimate.
+Fornberg, *Generation of finite difference formulas on arbitrarily spaced grids* (1988).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .diagnose.evidence import norm
+
+LADDER = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+
+YOURS, JAX, NEITHER = "yours", "jax.grad", "neither"
+
+
+class Ruling(NamedTuple):
+    """Whom finite differences side with, in one leaf; `error` is their own, relative to the disagreement."""
+
+    side: str
+    error: float
+
+
+def arbitrate(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, yours: Any, truth: Any
+) -> Ruling:
+    """Whose gradient of leaf i is the derivative of the forward."""
+    difference = np.where(np.isfinite(truth), yours - np.where(np.isfinite(truth), truth, 0), yours)
+    if not np.all(np.isfinite(difference)) or not norm(difference):
+        return Ruling(NEITHER, np.inf)
+    direction = difference / norm(difference)
+    slope, error = slope_along(forward, leaves, dys, i, direction)
+    mine = float(np.sum(direction * yours))
+    gap = abs(mine - float(np.sum(direction * truth))) if np.all(np.isfinite(truth)) else abs(mine)
+    if not np.isfinite(slope) or error > 0.05 * gap:
+        return Ruling(NEITHER, error / gap if gap else np.inf)
+    if abs(slope - mine) <= 0.05 * gap:
+        return Ruling(YOURS, error / gap)
+    agrees = np.all(np.isfinite(truth)) and abs(slope - float(np.sum(direction * truth))) <= 0.05 * gap
+    return Ruling(JAX if agrees else NEITHER, error / gap)
+
+
+def slope_along(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, direction: Any
+) -> tuple[float, float]:
+    """(derivative of <dy, forward> along a direction of leaf i, its error)."""
+    size = max(float(np.sqrt(np.mean(np.square(np.asarray(leaves[i]))))), 1e-3) * np.sqrt(np.size(direction))
+
+    def value(step: float) -> float:
+        moved = [leaf + step * direction if k == i else leaf for k, leaf in enumerate(leaves)]
+        return sum(float(np.sum(np.asarray(y) * dy)) for y, dy in zip(forward(*moved), dys, strict=True))
+
+    found = []
+    for rung in LADDER:
+        h = rung * size
+        near, far = value(h) - value(-h), value(2 * h) - value(-2 * h)
+        found.append((8 * near - far) / (12 * h))
+    changes = [abs(a - b) for a, b in itertools.pairwise(found)]
+    if not np.any(np.isfinite(changes)):
+        return np.nan, np.inf
+    best = int(np.nanargmin(changes))
+    return found[best + 1], changes[best]

@@ -1,0 +1,149 @@
+"""Hypotheses about which input feels which output, and plain symptoms where nothing better is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .evidence import EXPLAINED, Diagnosis, Evidence, Leaves, Point, norm, residual
+from .naming import Factor
+
+MOST_OUTPUTS = 400
+
+
+def jacobians(evidence: Evidence, point: Point, k: int) -> tuple[list[Any], list[Any]]:
+    """(yours, truth): for each leaf [outputs, leaf], by one backward an output element."""
+    yours, truth = [], []
+    dy = point.dys[k]
+    for place in range(dy.size):
+        unit = np.zeros(dy.size)
+        unit[place] = 1.0
+        dys = [unit.reshape(dy.shape) if j == k else 0 * d for j, d in enumerate(point.dys)]
+        yours.append(evidence.hand(point.inputs, dys))
+        truth.append(evidence.truth(point.inputs, dys))
+    return columns(yours), columns(truth)
+
+
+def columns(rows: list[Leaves]) -> list[Any]:
+    return [np.stack([np.ravel(leaf) for leaf in column]) for column in zip(*rows, strict=True)]
+
+
+def coupled(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Compare the patterns of the two Jacobians: diagonal where it is full, other examples where there are none."""
+    if not evidence.linear:
+        return
+    for k, dy in enumerate(evidence.first.dys):
+        if not 1 < dy.size <= MOST_OUTPUTS:
+            continue
+        mine, true = jacobians(evidence, evidence.first, k)
+        for i in evidence.wrong:
+            shape = evidence.first.inputs[i].shape
+            if shape == dy.shape and is_diagonal_of(mine[i], true[i]):
+                yield diagonal(evidence, i)
+            yield from patterns(evidence, i, mine[i], true[i], dy.shape, shape)
+
+
+def is_diagonal_of(mine: Any, true: Any) -> bool:
+    part = np.diag(np.diag(true))
+    return residual(part, mine, true) < EXPLAINED and norm(true - part) > 1e-9 * norm(true)
+
+
+def diagonal(evidence: Evidence, i: int) -> Diagnosis:
+    text = (
+        f"your gradient of {evidence.names[i]} uses the diagonal of the Jacobian alone, as if each output depended on "
+        "its own input only: the terms that couple the elements are missing"
+    )
+    fix = "add the coupling term; for softmax dx = y (dy - sum(dy y)), for a normalisation the terms of its statistics"
+    return Diagnosis("diagonal", text, fix, 0.0, (evidence.names[i],), rank=1.0)
+
+
+def patterns(
+    evidence: Evidence, i: int, mine: Any, true: Any, out_shape: tuple[int, ...], in_shape: tuple[int, ...]
+) -> Iterator[Diagnosis]:
+    for out_axis, size in enumerate(out_shape):
+        for in_axis, length in enumerate(in_shape):
+            if size != length or not 2 < size <= 64:
+                continue
+            first, second = (coupling(j, out_shape, in_shape, out_axis, in_axis) for j in (mine, true))
+            if np.array_equal(first, second):
+                continue
+            named = pattern_name(first), pattern_name(second)
+            missing, added = bool(np.any(second & ~first)), bool(np.any(first & ~second))
+            text = f"your gradient of {evidence.names[i]} couples axis {in_axis} of {evidence.names[i]} with axis "
+            text += f"{out_axis} of the output {named[0]}, the true one {named[1]}: "
+            what = {
+                (True, False): "terms that connect different positions are missing",
+                (False, True): "positions feel each other that must not: a sum, a mean or a mask over the wrong axis",
+                (True, True): "the wrong positions feel each other: an axis, an order or a shift is wrong",
+            }[missing, added]
+            fix = "compare the axes of sums, means, masks and transposes in the backward with the forward's"
+            yield Diagnosis("coupling", text + what, fix, 0.0, (evidence.names[i],), rank=4.0)
+
+
+def coupling(jacobian: Any, out_shape: Any, in_shape: Any, out_axis: int, in_axis: int) -> Any:
+    full = np.abs(jacobian).reshape(*out_shape, *in_shape)
+    axes = tuple(a for a in range(full.ndim) if a not in (out_axis, len(out_shape) + in_axis))
+    table = np.max(full, axes)
+    return table > 1e-12 * np.max(table, initial=0.0)
+
+
+def pattern_name(table: Any) -> str:
+    n = len(table)
+    for name, pattern in (
+        ("one to one", np.eye(n, dtype=bool)),
+        ("all with all", np.ones((n, n), bool)),
+        ("causally (lower triangle)", np.tril(np.ones((n, n), bool))),
+        ("anti-causally (upper triangle)", np.triu(np.ones((n, n), bool))),
+    ):
+        if np.array_equal(table, pattern):
+            return name
+    return f"in {int(np.sum(table))} of {n * n} pairs"
+
+
+def support(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Where your gradient is zero and the true one is not, and the other way round."""
+    for i in evidence.wrong:
+        point = evidence.first
+        yours, truth = point.yours[i], point.truth[i]
+        if not norm(truth) or (not np.any(truth == 0) and not np.any(yours == 0)):
+            continue
+        extra, missing = (yours != 0) & (truth == 0), (yours == 0) & (truth != 0)
+        if not np.any(extra) and not np.any(missing):
+            continue
+        facts = []
+        if np.any(extra):
+            facts.append(
+                f"{int(np.sum(extra))} elements are not zero where the true gradient is (a gate, a mask or a "
+                "clip is missing, or gates the wrong value)"
+            )
+        if np.any(missing):
+            facts.append(f"{int(np.sum(missing))} are zero where the true one is not")
+        elsewhere = ~extra & ~missing
+        right = np.allclose(yours[elsewhere], truth[elsewhere], rtol=1e-9, atol=1e-12 * norm(truth))
+        text = f"in your gradient of {evidence.names[i]}, " + " and ".join(facts)
+        text += "; elsewhere it is right" if right else ""
+        fix = "multiply by the forward's gate (x > 0, inside the clip, the mask, the winner)"
+        yield Diagnosis("support", text, fix, 0.0, (evidence.names[i],), rank=3.0 if right else 4.5)
+
+
+def localised(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Only some elements are wrong."""
+    for i in evidence.wrong:
+        wrong = sum(
+            (np.abs(p.yours[i] - p.truth[i]) > 1e-9 * np.max(np.abs(p.truth[i]), initial=1e-300)).astype(int)
+            for p in evidence.points
+        )
+        wrong = np.asarray(wrong) > 0
+        share = float(np.mean(wrong)) if wrong.size else 0.0
+        if not 0 < share < 0.9:
+            continue
+        text = f"only {int(np.sum(wrong))} of {wrong.size} elements of your gradient of {evidence.names[i]} are wrong"
+        for axis in range(wrong.ndim):
+            others = tuple(a for a in range(wrong.ndim) if a != axis)
+            bad = np.flatnonzero(np.any(wrong, others))
+            if len(bad) < wrong.shape[axis]:
+                text += f"; along axis {axis} all at {', '.join(map(str, bad[:8]))}"
+        fix = "look at what is special there: a border, a padding, the last step, a tie, a duplicate index"
+        yield Diagnosis("localised", text, fix, 0.0, (evidence.names[i],), rank=5.0)

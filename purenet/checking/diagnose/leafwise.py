@@ -1,0 +1,199 @@
+"""Hypotheses about a leaf as a whole: a wrong factor, zero, an arrangement of the right values, an extra term.
+
+They need your gradient and the true one, nothing else, so they serve functions that nobody can look into.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .evidence import Diagnosis, Evidence, Match, Point, distance, explains_scaled, norm, residual
+from .naming import Factor, decode
+
+
+def scaled(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = c truth."""
+    for match, c in explains_scaled(evidence, lambda point: ([0 * t for t in point.truth], point.truth)):
+        factor = decode(c, known)
+        which = evidence.label(match.leaves)
+        cause = f": {factor.cause}" if factor.cause else ""
+        yield Diagnosis(
+            "scaled",
+            f"your gradient of {which} is {factor.text} times the right one{cause}",
+            f"multiply it by {decode(1 / c, known).text}" if c else "",
+            match.residual,
+            names(evidence, match),
+            rank=1.0 + factor.rank,
+        )
+
+
+def zero(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = 0."""
+    empty = [i for i in evidence.wrong if not any(np.any(point.yours[i]) for point in evidence.points)]
+    if empty:
+        which = evidence.label(empty)
+        yield Diagnosis(
+            "zero",
+            f"your gradient of {which} is zero everywhere: the path to it is cut, or the leaf is treated as a constant",
+            "add the term that the forward's use of it gives",
+            0.0,
+            tuple(evidence.names[i] for i in empty),
+            rank=1.2,
+        )
+
+
+def arranged(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours holds the right values in other places."""
+    for i in evidence.wrong:
+        for kind, text, fix, arrange, rank in arrangements(evidence.first.truth[i], evidence.names[i]):
+            if residual_of(evidence, i, arrange) is not None:
+                yield Diagnosis(kind, text, fix, 0.0, (evidence.names[i],), rank=rank)
+                break
+        else:
+            yield from shuffled(evidence, i)
+
+
+def residual_of(evidence: Evidence, i: int, arrange: Callable[[Any], Any]) -> float | None:
+    """How well `arrange(truth)` explains leaf i, over all points."""
+    worst = 0.0
+    for point in evidence.points:
+        predicted = arrange(point.truth[i])
+        if predicted.shape != point.yours[i].shape:
+            return None
+        worst = max(worst, residual(predicted, point.yours[i], point.truth[i]))
+        if worst > 1e-6:
+            return None
+    return worst
+
+
+def arrangements(leaf: Any, name: str) -> Iterator[tuple[str, str, str, Callable[[Any], Any], float]]:
+    axes = range(leaf.ndim)
+    for order in itertools.permutations(axes) if leaf.ndim <= 4 else ():
+        if order != tuple(axes):
+            text = f"your gradient of {name} is the right one transposed (axes {order})"
+            fix = "swap the operands of the product that makes it, or transpose the result"
+            yield "transposed", text, fix, lambda t, order=order: np.transpose(t, order), 1.1
+            yield (
+                "permuted",
+                f"your gradient of {name} has the right values in another order of its axes: reshaped where a "
+                f"transpose {order} belongs, or flattened in another order",
+                "transpose before you reshape",
+                lambda t, order=order: np.transpose(t, order).reshape(t.shape),
+                1.4,
+            )
+    for count in range(1, min(leaf.ndim, 3) + 1):
+        for chosen in itertools.combinations(axes, count):
+            text = f"your gradient of {name} is the right one flipped along axis {', '.join(map(str, chosen))}"
+            fix = "a kernel is rotated once too often, or not at all: drop or add the flip"
+            yield "flipped", text, fix, lambda t, chosen=chosen: np.flip(t, chosen), 1.2
+    for axis in axes:
+        for shift in [s for s in (-1, 1, -2, 2) if abs(s) < leaf.shape[axis]]:
+            text = f"your gradient of {name} is the right one shifted by {shift} along axis {axis}: an index is off"
+            fix = "compare the offset, padding or time step with the forward's"
+            yield "shifted", text, fix, lambda t, s=shift, a=axis: np.roll(t, s, a), 1.3
+            yield "shifted", text, fix, lambda t, s=shift, a=axis: push(t, s, a), 1.35
+
+
+def push(t: Any, shift: int, axis: int) -> Any:
+    """A shift that fills up with zeros."""
+    moved = np.roll(t, shift, axis)
+    index = [slice(None)] * t.ndim
+    index[axis] = slice(0, shift) if shift > 0 else slice(shift, None)
+    moved[tuple(index)] = 0
+    return moved
+
+
+def shuffled(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
+    """The slices along an axis, or all elements, in another order."""
+    point, name = evidence.first, evidence.names[i]
+    yours, truth = point.yours[i], point.truth[i]
+    if truth.size < 3 or not norm(truth) or not np.all(np.isfinite(yours)):
+        return
+    for axis in range(truth.ndim):
+        order = slice_order(np.moveaxis(yours, axis, 0), np.moveaxis(truth, axis, 0))
+        if order and residual_of(evidence, i, lambda t, axis=axis, order=order: np.take(t, order, axis)) is not None:
+            text = f"your gradient of {name} has its slices along axis {axis} in the order {order}"
+            yield Diagnosis("permuted", text, "put them back in the forward's order", 0.0, (name,), rank=1.4)
+            return
+    pairs = [(np.sort(np.ravel(p.yours[i])), np.sort(np.ravel(p.truth[i]))) for p in evidence.points]
+    if all(distance(a, b) < 1e-7 for a, b in pairs):
+        text = f"your gradient of {name} has the right values in wrong places (the same numbers, sorted)"
+        fix = "look for a reshape, a flattening order or an index that differs from the forward's"
+        yield Diagnosis("permuted", text, fix, 0.0, (name,), rank=2.0)
+
+
+def slice_order(yours: Any, truth: Any) -> list[int] | None:
+    """The order in which slices of `truth` make `yours`, if they do."""
+    n = len(truth)
+    if n > 64 or n < 2:
+        return None
+    a, b = yours.reshape(n, -1), truth.reshape(n, -1)
+    gaps = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    order = np.argmin(gaps, 1)
+    exact = gaps[np.arange(n), order] <= 1e-7 * (np.linalg.norm(b[order], axis=-1) + 1e-300)
+    return [int(k) for k in order] if np.all(exact) and sorted(order) == list(range(n)) else None
+
+
+def swapped(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours of one leaf is the truth of another."""
+    for i in evidence.wrong:
+        for j, name in enumerate(evidence.names):
+            shapes = evidence.first.truth[i].shape, evidence.first.truth[j].shape
+            if i == j or np.prod(shapes[0]) != np.prod(shapes[1]):
+                continue
+            for how, arrange in (("", lambda t: t), (", transposed", np.transpose)):
+                moved = [(p.yours[i], arrange(p.truth[j]).reshape(shapes[0])) for p in evidence.points]
+                if all(norm(b) and distance(a, b) < 1e-7 for a, b in moved):
+                    text = f"your gradient of {evidence.names[i]} is the right gradient of {name}{how}: two are swapped"
+                    fix = "return each gradient under the name of what it belongs to"
+                    yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=1.1)
+
+
+def extra(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = truth + c (something known)."""
+    for what, fix, term, rank in extra_terms(evidence):
+
+        def parts(point: Point, term: Any = term) -> Any:
+            return point.truth, [term(point, i) for i in range(len(evidence.names))]
+
+        for match, c in explains_scaled(evidence, parts):
+            text = f"your gradient of {evidence.label(match.leaves)} is the right one plus {c:.6g} times {what}"
+            kind = "skip" if "cotangent" in what else "extra_term"
+            text += ": the skip path is dropped" if kind == "skip" and abs(c + 1) < 1e-6 else ""
+            yield Diagnosis("extra_term", text, fix, match.residual, names(evidence, match), rank=rank)
+
+
+def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point, int], Any], float]]:
+    yield (
+        "the leaf's own value (weight decay)",
+        "leave regularisation to the optimiser, or put it into the forward's loss",
+        lambda point, i: point.inputs[i],
+        1.0,
+    )
+    yield (
+        "the sign of the leaf (L1 regularisation)",
+        "leave regularisation to the optimiser, or put it into the forward's loss",
+        lambda point, i: np.sign(point.inputs[i]),
+        1.0,
+    )
+    yield "one", "remove the constant", lambda point, i: np.ones_like(point.inputs[i]), 1.2
+    for k, dy in enumerate(evidence.first.dys):
+        if dy.size > 1:
+            yield (
+                "the incoming cotangent dy",
+                "add or remove the term of the skip path, dy itself",
+                lambda point, i, k=k: same_shape(point.dys[k], point.inputs[i]),
+                1.1,
+            )
+
+
+def same_shape(value: Any, like: Any) -> Any:
+    return value if value.shape == like.shape else np.zeros_like(like)
+
+
+def names(evidence: Evidence, match: Match) -> tuple[str, ...]:
+    return tuple(evidence.names[i] for i in match.leaves)

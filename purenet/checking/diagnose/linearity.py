@@ -1,0 +1,127 @@
+"""Hypotheses about the incoming cotangent: ignored, squared, clipped, or not used linearly in some other way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .evidence import Diagnosis, Evidence, Leaves, Point, distance, explains, norm
+from .naming import Factor
+
+RELATIVE = 1e-9
+
+
+def flat(leaves: Leaves) -> Any:
+    return np.concatenate([np.ravel(leaf) for leaf in leaves]) if leaves else np.zeros(0)
+
+
+def is_linear(evidence: Evidence) -> bool:
+    """Whether your backward is linear in dy: zero for zero, twice for twice, the sum for the sum."""
+    point = evidence.first
+    if not any(dy.size for dy in point.dys):
+        return True
+    one, other = point.dys, [np.flip(dy) * 1.5 for dy in point.dys]
+    at_zero, at_one, at_other, at_sum, at_large = (
+        flat(evidence.hand(point.inputs, dys))
+        for dys in (
+            [0 * dy for dy in one],
+            one,
+            other,
+            [a + b for a, b in zip(one, other, strict=True)],
+            [-1000 * dy for dy in one],
+        )
+    )
+    size = norm(at_one) + norm(at_other)
+    return (
+        norm(at_zero) <= RELATIVE * size
+        and norm(at_sum - at_one - at_other) <= RELATIVE * size
+        and norm(at_large + 1000 * at_one) <= RELATIVE * 1000 * size
+    )
+
+
+def nonlinear(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """What your backward does with dy, when it is not linear in it."""
+    if evidence.linear:
+        return
+    yield from ignored(evidence)
+    yield from misused(evidence)
+    yield symptom(evidence)
+
+
+def ignored(evidence: Evidence) -> Iterator[Diagnosis]:
+    point = evidence.first
+    other = evidence.hand(point.inputs, [-3 * np.flip(dy) + 1 for dy in point.dys])
+    same = [i for i in evidence.wrong if norm(point.yours[i]) and distance(other[i], point.yours[i]) < 1e-12]
+    if not same:
+        return
+    match = explains(evidence, lambda p: evidence.truth(p.inputs, [np.ones_like(dy) for dy in p.dys]))
+    jacobian = match is not None and set(same) <= set(match.leaves)
+    text = f"your gradient of {evidence.label(same)} does not depend on the incoming cotangent dy"
+    text += ": it is the right one for dy = 1, so dy is never multiplied in" if jacobian else ": dy is ignored"
+    yield Diagnosis(
+        "cotangent_ignored",
+        text,
+        "multiply the local derivative by dy: backward returns dy times the Jacobian, not the Jacobian",
+        0.0,
+        tuple(evidence.names[i] for i in same),
+        rank=0.2,
+    )
+
+
+def clip(dy: Any, limit: float) -> Any:
+    return np.clip(dy, -limit, limit)
+
+
+MISUSES = [
+    ("squared", np.square, "dy is used twice: it must appear once in every term"),
+    ("its absolute value", np.abs, "drop the absolute value"),
+    ("its sign", np.sign, "drop the sign"),
+    ("its positive part (gated on dy)", lambda dy: np.maximum(dy, 0), "gate on the forward's input, not on dy"),
+    ("dy times its absolute value", lambda dy: dy * np.abs(dy), "dy is used twice: it must appear once in every term"),
+    ("clipped to 1", lambda dy: clip(dy, 1.0), "clip gradients in the optimiser, not in a layer's backward"),
+    ("clipped to 0.5", lambda dy: clip(dy, 0.5), "clip gradients in the optimiser, not in a layer's backward"),
+    ("clipped to 0.1", lambda dy: clip(dy, 0.1), "clip gradients in the optimiser, not in a layer's backward"),
+    ("clipped to 5", lambda dy: clip(dy, 5.0), "clip gradients in the optimiser, not in a layer's backward"),
+    ("divided by its norm", lambda dy: dy / norm(dy), "normalise in the optimiser, not in a layer's backward"),
+    ("tanh of it", np.tanh, "apply no function to dy: a gradient is linear in it"),
+    ("centred (its mean subtracted)", lambda dy: dy - np.mean(dy), "do not subtract dy's mean"),
+    ("cubed", lambda dy: dy**3, "dy must appear once in every term"),
+]
+
+
+def misused(evidence: Evidence) -> Iterator[Diagnosis]:
+    for what, change, fix in MISUSES:
+
+        def predict(point: Point, change: Any = change) -> Leaves:
+            return evidence.truth(point.inputs, [change(dy) for dy in point.dys])
+
+        match = explains(evidence, predict)
+        if match:
+            which = evidence.label(match.leaves)
+            text = f"your gradient of {which} is not linear in the incoming cotangent: it uses dy {what}"
+            leaves = tuple(evidence.names[i] for i in match.leaves)
+            yield Diagnosis("not_linear", text, fix, match.residual, leaves, rank=0.3)
+
+
+def symptom(evidence: Evidence) -> Diagnosis:
+    """The plain fact, with the degree where there is one."""
+    point = evidence.first
+
+    def size(factor: float) -> float:
+        return norm(flat(evidence.hand(point.inputs, [factor * dy for dy in point.dys])))
+
+    at_zero, once, twice = size(0.0), size(1.0), size(2.0)
+    if at_zero > RELATIVE * once:
+        fact = "it is not zero for dy = 0: something that does not depend on dy is added"
+        fix = "remove what is added beside the terms with dy (weight decay, a constant, a Jacobian without dy)"
+    else:
+        degree = math.log2(twice / once) if once and twice else 0.0
+        whole = abs(degree - round(degree)) < 1e-6
+        fact = f"twice dy gives {twice / once if once else 0:.4g} times the gradient"
+        fact += f", as if dy were used {round(degree)} times in every term" if whole and round(degree) != 1 else ""
+        fix = "every term must contain dy exactly once: look for a clip, a threshold, a norm or a product of cotangents"
+    text = f"your backward is not linear in the incoming cotangent: {fact}"
+    return Diagnosis("not_linear", text, fix, 0.0, tuple(evidence.names[i] for i in evidence.wrong), rank=2.9)

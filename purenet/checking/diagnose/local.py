@@ -1,0 +1,441 @@
+"""Hypotheses about one operation: its derivative is another one, or it read another value than the one saved.
+
+In a loop all turns of an operation are changed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..program.record import Program, Step
+from ..program.rules import UNARY, Unary
+from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
+from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, retold
+from .leafwise import names
+from .naming import Factor, decode
+from .values import candidates, describe_value, quiet, word
+
+SELECTING = ("select_n", "max", "min", "clamp")
+
+
+class Unit(NamedTuple):
+    """An operation of the source: one step, or the steps of all turns of a loop."""
+
+    steps: tuple[int, ...]
+
+
+def units(program: Program) -> list[Unit]:
+    grouped: dict[tuple, list[int]] = {}
+    for k, step in enumerate(program.steps):
+        if any(output in program.active for output in step.outputs):
+            grouped.setdefault((step.template, step.op), []).append(k)
+    return [Unit(tuple(steps)) for steps in grouped.values()]
+
+
+# Wrong local derivatives.
+
+
+def derivatives(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    program = evidence.first.program
+    if program is None:
+        return
+    for unit in units(program):
+        step = program.steps[unit.steps[0]]
+        for operand, number in enumerate(step.inputs):
+            if number not in program.active:
+                continue
+            for what, fix, rule, rank in local_rules(step, operand):
+                for match, c in explains_local(evidence, unit, operand, rule):
+                    yield local_diagnosis(evidence, known, step, what, fix, match, c, rank)
+
+
+Local = Callable[[Program, Step, Any], Any]  # (program, step, dy) -> the operand's cotangent
+
+
+def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) -> list[tuple[Match, float]]:
+    """Your gradient with this local rule, and for a single step with any constant before it."""
+    if len(unit.steps) > 1:
+
+        def predict(point: Point) -> Leaves | None:
+            assert point.program is not None
+            return retold(point, {(k, operand): bind(point.program, k, rule) for k in unit.steps})
+
+        match = explains(evidence, predict)
+        return [(match, 1.0)] if match else []
+    k = unit.steps[0]
+
+    def parts(point: Point) -> tuple[Leaves, Leaves] | None:
+        program = point.program
+        assert program is not None
+        step = program.steps[k]
+        if step.outputs[0] not in point.cotangents:
+            return None
+        dy = out_cotangent(program, step, point.cotangents)
+        right, other = pull(program, step, operand, dy), quiet(lambda d: rule(program, step, d), dy)
+        if other is None or right is None or np.shape(other) != np.shape(right) or not np.all(np.isfinite(other)):
+            return None
+        number = step.inputs[operand]
+        through = from_value(program, number, right)
+        base = [t - c for t, c in zip(point.truth, through, strict=True)]
+        return base, from_value(program, number, other)
+
+    return explains_scaled(evidence, parts)
+
+
+def bind(program: Program, k: int, rule: Local) -> Change:
+    return lambda dy: quiet(lambda d: rule(program, program.steps[k], d), dy)
+
+
+def local_diagnosis(
+    evidence: Evidence,
+    known: list[Factor],
+    step: Step,
+    what: str,
+    fix: str,
+    match: Match,
+    c: float,
+    rank: float,
+) -> Diagnosis:
+    factor = decode(c, known)
+    times = "" if abs(c - 1) < 1e-6 else f", times {factor.text}"
+    at = f" at {step.line}" if step.line.text else ""
+    text = f"in your gradient of {evidence.label(match.leaves)}, {word(step.op)}{at}: {what}{times}"
+    penalty = (0.0 if match.whole else 0.6) + (0.0 if not times else 0.5 + factor.rank)
+    kind = "local_derivative"
+    return Diagnosis(kind, text, fix, match.residual, names(evidence, match), str(step.line), rank + penalty)
+
+
+def local_rules(step: Step, operand: int) -> Iterator[tuple[str, str, Local, float]]:
+    if step.op in UNARY and step.op not in ("neg", "stop_gradient"):
+        yield from unary_mistakes(step.op, UNARY[step.op])
+    elif step.op == "integer_pow":
+        yield from unary_mistakes("power", power_function(step.params["y"]))
+    if step.op in SELECTING:
+        yield from gate_mistakes(operand)
+    if step.op in ("mul", "div", "pow", "dot_general", "conv_general_dilated"):
+        yield from product_mistakes(step, operand)
+
+
+def power_function(n: int) -> Unary:
+    return Unary(lambda x: np.power(x, float(n)), lambda x, y: n * np.power(x, n - 1.0))
+
+
+def slope_rule(slope: Callable[[Any, Any, Any], Any]) -> Local:
+    """A local derivative slope(x, y, dy) in place of the operation's own."""
+
+    def rule(program: Program, step: Step, dy: Any) -> Any:
+        x = program.values[step.inputs[0]]
+        return dy * slope(x, program.values[step.outputs[0]], dy)
+
+    return rule
+
+
+def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local, float]]:
+    f, slope = function.value, function.slope
+
+    def derivative(x: Any) -> Any:
+        return slope(x, f(x))
+
+    right = "multiply by the derivative at the operation's own input"
+    for what, candidate, rank in (
+        ("its derivative is left out (taken as 1)", lambda x, y, dy: np.ones_like(x), 1.3),
+        ("its output is used where its derivative belongs (the value, not the derivative)", lambda x, y, dy: y, 1.4),
+        ("its derivative is evaluated at its output instead of its input", lambda x, y, dy: derivative(y), 1.4),
+        (
+            "its derivative is evaluated at the incoming cotangent instead of its input",
+            lambda x, y, dy: derivative(dy),
+            1.4,
+        ),
+        ("its derivative is applied twice", lambda x, y, dy: slope(x, y) ** 2, 1.4),
+        ("its derivative is inverted: 1 - f' where f' belongs", lambda x, y, dy: 1 - slope(x, y), 1.5),
+        ("its derivative stands in the denominator: 1 / f' where f' belongs", lambda x, y, dy: 1 / slope(x, y), 1.5),
+        ("its input is used where its derivative belongs", lambda x, y, dy: x, 1.6),
+        ("the second derivative's factor: f' times the output", lambda x, y, dy: slope(x, y) * y, 1.9),
+        ("its derivative is multiplied by its input once more", lambda x, y, dy: slope(x, y) * x, 1.9),
+        ("its derivative is divided by its input: one power too few", lambda x, y, dy: slope(x, y) / x, 1.9),
+        ("its derivative is divided by its output: one power too few", lambda x, y, dy: slope(x, y) / y, 1.9),
+        ("its derivative has two powers of its output too few", lambda x, y, dy: slope(x, y) / y**2, 2.0),
+        ("its derivative has two powers of its output too many", lambda x, y, dy: slope(x, y) * y**2, 2.0),
+        ("the absolute value of its derivative is used", lambda x, y, dy: np.abs(slope(x, y)), 1.8),
+        ("1 minus its output stands where its derivative belongs", lambda x, y, dy: 1 - y, 1.6),
+        ("1 plus its output squared stands where its derivative belongs", lambda x, y, dy: 1 + y * y, 1.7),
+        ("the square of its output stands where its derivative belongs", lambda x, y, dy: y * y, 1.7),
+        ("the derivative is gated on the cotangent instead of the input", lambda x, y, dy: (dy > 0).astype(float), 1.7),
+    ):
+        yield what, right, slope_rule(candidate), rank
+    if function.from_output is not None:
+        rule = function.from_output
+        what = "the formula for its output is applied to its input"
+        fix = "put the output into this formula, or use the formula for the input"
+        yield what, fix, slope_rule(lambda x, y, dy: rule(x)), 1.4
+    for other, stranger in UNARY.items():
+        if other != name and other not in ("neg", "stop_gradient", "sign", "floor", "ceil", "round"):
+            what = f"the derivative of {other} is used where that of {name} belongs"
+            yield what, right, slope_rule(lambda x, y, dy, g=stranger: g.slope(x, g.value(x))), 1.9
+            if stranger.from_output is not None:
+                what = f"the derivative of {other} (written with the output) is used where that of {name} belongs"
+                yield what, right, slope_rule(lambda x, y, dy, g=stranger: g.from_output(y)), 1.9
+
+
+def gate_mistakes(operand: int) -> Iterator[tuple[str, str, Local, float]]:
+    def open_gate(program: Program, step: Step, dy: Any) -> Any:
+        x = program.values[step.inputs[operand]]
+        return dy if np.shape(dy) == np.shape(x) else None
+
+    def inverted(program: Program, step: Step, dy: Any) -> Any:
+        x = program.values[step.inputs[operand]]
+        return dy - pull(program, step, operand, dy) if np.shape(dy) == np.shape(x) else None
+
+    def on_cotangent(program: Program, step: Step, dy: Any) -> Any:
+        x = program.values[step.inputs[operand]]
+        return np.where(dy > 0, dy, 0.0) if np.shape(dy) == np.shape(x) else None
+
+    fix = "let dy through only where the forward took this branch"
+    yield "the gate is missing: dy passes where the forward took another branch", fix, open_gate, 1.4
+    yield "the gate is inverted: dy passes where it must not, and the other way round", fix, inverted, 1.4
+    yield "the gate looks at the sign of dy instead of the forward's input", fix, on_cotangent, 1.5
+
+
+def product_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local, float]]:
+    if step.op in ("mul", "div"):
+
+        def plain(program: Program, step: Step, dy: Any) -> Any:
+            return dy if np.shape(dy) == np.shape(program.values[step.inputs[operand]]) else None
+
+        what = f"in the gradient of operand {operand + 1} the other operand is missing as a factor"
+        yield what, "multiply by the other operand (product rule)", plain, 1.5
+
+        def own(program: Program, step: Step, dy: Any) -> Any:
+            x = program.values[step.inputs[operand]]
+            return dy * x if np.shape(dy) == np.shape(x) else None
+
+        what = f"the gradient of operand {operand + 1} is multiplied by itself instead of the other operand"
+        yield what, "multiply by the other operand (product rule)", own, 1.6
+    if step.op == "div" and operand == 1:
+
+        def unsquared(program: Program, step: Step, dy: Any) -> Any:
+            return pull(program, step, 1, dy * program.values[step.inputs[1]])
+
+        def cubed(program: Program, step: Step, dy: Any) -> Any:
+            return pull(program, step, 1, dy / program.values[step.inputs[1]])
+
+        fix = "the derivative of a / b by b is -a / b^2"
+        yield "the denominator is not squared in its own gradient", fix, unsquared, 1.5
+        yield "the denominator stands once too often in its own gradient", fix, cubed, 1.7
+
+
+# Another value where the saved one belongs.
+
+
+def operands(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The pull of one operand reads another one: it may have been transposed, stale, or of another step."""
+    program = evidence.first.program
+    if program is None:
+        return
+    numbers = candidates(program)
+    for unit in units(program):
+        step = program.steps[unit.steps[0]]
+        for operand, number in enumerate(step.inputs):
+            if number not in program.active or step.op in SELECTING:
+                continue
+            for saved in saved_operands(step, operand):
+                for what, fix, source, rank in replacements(evidence, unit, saved, numbers):
+                    rule = reading(operand, saved, source)
+                    for match, c in explains_local(evidence, unit, operand, rule):
+                        if abs(c - 1) < 1e-6:
+                            yield operand_diagnosis(evidence, step, saved, what, fix, match, rank)
+
+
+def saved_operands(step: Step, operand: int) -> list[int]:
+    """Which operands the gradient of `operand` reads; -1 stands for the operation's own input of a function."""
+    if step.op in ("mul", "dot_general", "conv_general_dilated"):
+        return [1 - operand] if len(step.inputs) == 2 else []
+    if step.op == "div":
+        return [1] if operand == 0 else [0, 1]
+    return [0] if step.op in UNARY and step.op not in ("neg", "stop_gradient", "abs", "sign") else []
+
+
+Source = Callable[[Program, Step], Any]
+
+
+def reading(operand: int, saved: int, source: Source) -> Local:
+    def rule(program: Program, step: Step, dy: Any) -> Any:
+        values = [program.values[number] for number in step.inputs]
+        other = source(program, step)
+        if other is None or np.shape(other) != np.shape(values[saved]):
+            return None
+        values[saved] = other
+        if step.op in UNARY:
+            function = UNARY[step.op]
+            return dy * function.slope(other, function.value(other))
+        y = values[0] / values[1] if step.op == "div" else program.values[step.outputs[0]]
+        return step.rule.pull(step.params, operand, values, y, dy)
+
+    return rule
+
+
+def replacements(
+    evidence: Evidence, unit: Unit, saved: int, numbers: list[int]
+) -> Iterator[tuple[str, str, Source, float]]:
+    """What may stand where a saved operand belongs."""
+    program = evidence.first.program
+    assert program is not None
+    step = program.steps[unit.steps[0]]
+    number = step.inputs[saved]
+    value = program.values[number]
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < 2:
+        return
+    for name, change in rearranged(value):
+        yield f"{{}} {name}", "compare the operands' axes with the forward's", changed(saved, change), 1.5
+    same_template = set(unit.steps)
+    for other in numbers:
+        if other == number or np.shape(program.values[other]) != value.shape:
+            continue
+        if program.maker.get(other, -1) in same_template and len(unit.steps) > 1:
+            continue
+        source = relative(program, step, other) if len(unit.steps) > 1 else constant(other)
+        if source is not None:
+            yield f"{describe_value(evidence, other)} in place of {{}}", SAVED, source, 1.7
+    for turn in (-1, 1):
+        if len(unit.steps) > 1:
+            how = "the turn before" if turn < 0 else "the turn after"
+            yield f"{{}} of {how}", "check which step's value the backward loop reads", earlier(saved, turn), 1.6
+    for k in range(len(evidence.first.dys)):
+        for dy_number, dy in evidence.first.cotangents.items():
+            if k == 0 and np.shape(dy) == value.shape and step.op not in UNARY:
+                name = f"the cotangent of {describe_value(evidence, dy_number)} in place of {{}}"
+                yield name, SAVED, cotangent(evidence, dy_number), 2.1
+
+
+SAVED = "save and read the value that the forward used at this place"
+
+
+def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    if value.ndim >= 2 and value.shape[-1] == value.shape[-2]:
+        yield "not transposed (or transposed once too often)", lambda v: np.swapaxes(v, -1, -2)
+    if value.ndim >= 3:
+        for count in (1, 2, 3):
+            axes = tuple(a for a in range(value.ndim) if value.shape[a] <= 7)[:count]
+            if len(axes) == count and any(value.shape[a] > 1 for a in axes):
+                yield f"flipped along axes {axes}", lambda v, axes=axes: np.flip(v, axes)
+        yield "flipped along its last two axes", lambda v: np.flip(v, (-1, -2))
+    for axis in range(value.ndim):
+        for shift in (-1, 1):
+            if value.shape[axis] > 2:
+                yield f"shifted by {shift} along axis {axis}", lambda v, s=shift, a=axis: np.roll(v, s, a)
+    yield "squared", np.square
+    yield "taken as 1", np.ones_like
+    yield "without its sign", np.abs
+
+
+def changed(saved: int, change: Callable[[Any], Any]) -> Source:
+    return lambda program, step: change(program.values[step.inputs[saved]])
+
+
+def constant(number: int) -> Source:
+    return lambda program, step: program.values[number]
+
+
+def cotangent(evidence: Evidence, number: int) -> Source:
+    found = {id(point.program): point.cotangents for point in evidence.points}
+    return lambda program, step: found.get(id(program), {}).get(number)
+
+
+def by_place(program: Program) -> dict[tuple, int]:
+    """Values by the place and turn that make them."""
+    return {
+        (step.template, step.op, step.turn, j): number
+        for step in program.steps
+        for j, number in enumerate(step.outputs)
+    }
+
+
+def relative(program: Program, step: Step, other: int) -> Source | None:
+    """The value that the other's operation makes in the turn of the step at hand."""
+    if other not in program.maker:
+        return constant(other)
+    made = program.steps[program.maker[other]]
+    if made.turn and made.turn != step.turn:
+        return None
+    j = made.outputs.index(other)
+    places = by_place(program)
+
+    def source(program: Program, step: Step) -> Any:
+        turn = step.turn if made.turn else ()
+        number = places.get((made.template, made.op, turn, j))
+        return None if number is None else program.values[number]
+
+    return source
+
+
+def earlier(saved: int, by: int) -> Source:
+    """The same operand, of another turn; zeros where there is no such turn."""
+
+    def source(program: Program, step: Step) -> Any:
+        turns = {s.turn: s for s in program.steps if s.template == step.template and s.op == step.op}
+        other = turns.get((*step.turn[:-1], step.turn[-1] + by))
+        value = program.values[step.inputs[saved]]
+        return np.zeros_like(value) if other is None else program.values[other.inputs[saved]]
+
+    return source
+
+
+def operand_diagnosis(
+    evidence: Evidence, step: Step, saved: int, what: str, fix: str, match: Match, rank: float
+) -> Diagnosis:
+    at = f" at {step.line}" if step.line.text else ""
+    said = what.format(describe_value(evidence, step.inputs[saved]))
+    text = f"in your gradient of {evidence.label(match.leaves)}, {word(step.op)}{at} reads {said}"
+    rank += 0.0 if match.whole else 0.6
+    return Diagnosis("wrong_operand", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+
+
+# Another step's cotangent.
+
+
+def other_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The right rule of an operation, fed the cotangent of another value: db from dy where dz belongs."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for k, step in enumerate(program.steps):
+        if len(step.outputs) != 1 or step.outputs[0] not in evidence.first.cotangents:
+            continue
+        shape = np.shape(program.values[step.outputs[0]])
+        for operand, number in enumerate(step.inputs):
+            if number not in program.active:
+                continue
+            for other, dy in evidence.first.cotangents.items():
+                if other == step.outputs[0] or np.shape(dy) != shape or np.size(dy) < 2:
+                    continue
+                rule = fed(operand, cotangent(evidence, other))
+                for match, c in explains_local(evidence, Unit((k,)), operand, rule):
+                    if abs(c - 1) < 1e-6:
+                        yield cotangent_diagnosis(evidence, step, other, match)
+
+
+def fed(operand: int, source: Source) -> Local:
+    def rule(program: Program, step: Step, dy: Any) -> Any:
+        other = source(program, step)
+        return None if other is None else pull(program, step, operand, other)
+
+    return rule
+
+
+def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match) -> Diagnosis:
+    program = evidence.first.program
+    assert program is not None
+    at = f" at {step.line}" if step.line.text else ""
+    mine = "dy" if other in program.outputs else f"the cotangent of {describe_value(evidence, other)}"
+    text = f"your gradient of {evidence.label(match.leaves)} passes {word(step.op)}{at} with {mine} instead of the "
+    text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
+    fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
+    rank = 1.9 if match.whole else 2.0
+    return Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+
+
+def edges_of(unit: Unit, operand: int) -> list[Edge]:
+    return [(k, operand) for k in unit.steps]

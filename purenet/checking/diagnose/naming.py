@@ -1,0 +1,127 @@
+"""Names for numbers: -1 is a sign, 1/5 may be the number of examples, 1.702 a constant of the forward."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .evidence import Evidence
+
+
+class Factor(NamedTuple):
+    """A number with a name; `rank` 0 for the plainest."""
+
+    value: float
+    text: str
+    rank: float
+    cause: str = ""
+
+
+def sizes(evidence: Evidence) -> dict[int, str]:
+    """Lengths of axes, with what people call them; the first name of a length counts."""
+    point = evidence.first
+    named: dict[int, str] = {}
+    xs = point.inputs[evidence.params :]
+    if xs and xs[0].ndim > 1:
+        named[xs[0].shape[0]] = "the number of examples"
+    for names, arrays in (
+        ([f"axis {{}} of {name}" for name in evidence.names[evidence.params :]], xs),
+        (["axis {} of the output"] * len(point.dys), point.dys),
+        ([f"axis {{}} of {name}" for name in evidence.names], point.inputs),
+    ):
+        for name, array in zip(names, arrays, strict=False):
+            for axis, size in enumerate(array.shape):
+                named.setdefault(size, f"the length of {name.format(axis)}")
+    if point.program:
+        for number in sorted(point.program.active):
+            for axis, size in enumerate(np.shape(point.program.values[number])):
+                named.setdefault(size, f"the length of axis {axis} of a value inside")
+    return {size: name for size, name in named.items() if size > 1}
+
+
+def constants(evidence: Evidence) -> dict[float, str]:
+    """Numbers that the forward has written down."""
+    program = evidence.first.program
+    found: dict[float, str] = {}
+    for number in program.literals if program else ():
+        value = np.asarray(program.values[number]) if program else np.zeros(())
+        if value.ndim == 0 and np.issubdtype(value.dtype, np.floating) and np.isfinite(value) and value != 0:
+            found.setdefault(float(value), f"{float(value):.6g}, a constant of the forward")
+    return found
+
+
+def factors(evidence: Evidence) -> list[Factor]:
+    """All numbers that have a name here, the plainest first."""
+    plain = [
+        Factor(-1.0, "-1", 0.0, "the sign is flipped"),
+        Factor(2.0, "2", 0.1, "a term is counted twice, or a factor 1/2 is missing"),
+        Factor(0.5, "1/2", 0.1, "a factor of 2 is missing"),
+        Factor(-2.0, "-2", 0.3, "the sign is flipped and a factor of 2 is too many"),
+        Factor(-0.5, "-1/2", 0.3, "the sign is flipped and a factor of 2 is missing"),
+    ]
+    by_size = []
+    lengths = list(sizes(evidence).items())
+    for n, name in lengths:
+        by_size += size_factors(n, name)
+    for k, (n, first) in enumerate(lengths):
+        for m, second in lengths[k + 1 :]:
+            by_size += pair_factors(n, first, m, second)
+    written = [factor for value, name in constants(evidence).items() for factor in constant_factors(value, name)]
+    fractions = [
+        Factor(p / q, f"{p}/{q}" if q > 1 else str(p), 0.8)
+        for q in (1, 3, 4, 6, 8)
+        for p in range(-9, 10)
+        if p and math.gcd(p, q) == 1
+    ]
+    return plain + by_size + written + fractions
+
+
+def size_factors(n: int, name: str) -> list[Factor]:
+    return [
+        Factor(1 / n, f"1/{n}", 0.2, f"divided by {name} ({n}) once too often"),
+        Factor(float(n), str(n), 0.2, f"a division by {name} ({n}) is missing: a sum where a mean belongs"),
+        Factor(-1 / n, f"-1/{n}", 0.4, f"divided by {name} ({n}) once too often, and the sign is flipped"),
+        Factor(-float(n), f"-{n}", 0.4, f"a division by {name} ({n}) is missing, and the sign is flipped"),
+        Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is missing: {n} is {name}"),
+        Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is too many: {n} is {name}"),
+        Factor(n / (n - 1), f"{n}/{n - 1}", 0.3, f"n - 1 = {n - 1} where n = {n} belongs, n being {name}"),
+        Factor((n - 1) / n, f"{n - 1}/{n}", 0.3, f"n = {n} where n - 1 = {n - 1} belongs, n being {name}"),
+        Factor(2 / n, f"2/{n}", 0.5, f"divided by {name} ({n}) once too often, and doubled"),
+        Factor(n / 2, f"{n}/2", 0.5, f"a division by {name} ({n}) is missing, and halved"),
+        Factor(1 / n**2, f"1/{n}^2", 0.5, f"divided by {name} ({n}) twice too often"),
+    ]
+
+
+def pair_factors(n: int, first: str, m: int, second: str) -> list[Factor]:
+    return [
+        Factor(1 / (n * m), f"1/({n}*{m})", 0.4, f"divided by {first} times {second} once too often"),
+        Factor(float(n * m), f"{n}*{m}", 0.4, f"a division by {first} times {second} is missing"),
+        Factor(n / m, f"{n}/{m}", 0.4, f"divided by {second} ({m}) where {first} ({n}) belongs"),
+        Factor(m / n, f"{m}/{n}", 0.4, f"divided by {first} ({n}) where {second} ({m}) belongs"),
+    ]
+
+
+def constant_factors(value: float, name: str) -> list[Factor]:
+    return [
+        Factor(value, f"{value:.6g}", 0.4, f"a factor is too many: {name}"),
+        Factor(1 / value, f"1/{value:.6g}", 0.4, f"a factor is missing: {name}"),
+        Factor(value**2, f"{value:.6g}^2", 0.7, f"a square is too many: {name}"),
+        Factor(1 / value**2, f"1/{value:.6g}^2", 0.7, f"a square is missing: {name}"),
+        Factor(-value, f"-{value:.6g}", 0.7, f"a factor is too many and the sign is flipped: {name}"),
+        Factor(-1 / value, f"-1/{value:.6g}", 0.7, f"a factor is missing and the sign is flipped: {name}"),
+    ]
+
+
+def decode(value: float, known: list[Factor]) -> Factor:
+    """The plainest name of a number, or its digits."""
+    near = [factor for factor in known if abs(value - factor.value) <= 1e-6 * abs(factor.value)]
+    named = min(near, key=lambda factor: factor.rank, default=None)
+    return named or Factor(value, f"{value:.6g}", 2.0)
+
+
+def number_list(values: Any) -> str:
+    """A short vector for a sentence."""
+    rounded = [f"{float(v):.4g}" if abs(v) > 1e-9 else "0" for v in np.ravel(values)]
+    return "[" + " ".join(rounded if len(rounded) <= 12 else [*rounded[:6], "...", *rounded[-3:]]) + "]"

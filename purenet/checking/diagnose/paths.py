@@ -1,0 +1,280 @@
+"""Path attribution: a gradient is the sum over all paths from output to leaf; which one is missing, doubled, flipped?
+
+With the cotangent of one value, or of one use of it, multiplied by g instead of 1, the gradient is
+truth + (g - 1) c, where c is what flows through there. One division tells whether some g explains your gradient:
+g = 0 is a path that was forgotten, 2 one counted twice, -1 a wrong sign.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..program.record import Program
+from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
+from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, norm, retold
+from .leafwise import names
+from .naming import Factor, decode
+from .values import describe_value, last_of_line, word
+
+Node = tuple[int, int]  # (step, operand) is one use of a value; (-1, number) the value, all uses together
+
+MOST_PAIRS = 48
+
+
+def nodes(program: Program) -> list[Node]:
+    """All values with a path to a leaf, and all uses of those that are used more than once."""
+    uses: dict[int, list[Node]] = {}
+    for k, step in enumerate(program.steps):
+        for operand, number in enumerate(step.inputs):
+            if number in program.active and any(output in program.active for output in step.outputs):
+                uses.setdefault(number, []).append((k, operand))
+    values: list[Node] = [(-1, number) for number in uses if number not in program.inputs]
+    return values + [use for found in uses.values() if len(found) > 1 for use in found]
+
+
+def number_of(program: Program, node: Node) -> int:
+    return node[1] if node[0] < 0 else program.steps[node[0]].inputs[node[1]]
+
+
+def contribution(point: Point, node: Node) -> Leaves | None:
+    """What flows through a node to the leaves."""
+    program = point.program
+    assert program is not None
+    number = number_of(program, node)
+    if node[0] < 0:
+        dy = point.cotangents.get(number)
+    else:
+        step = program.steps[node[0]]
+        if not any(output in point.cotangents for output in step.outputs):
+            return None
+        dy = pull(program, step, node[1], out_cotangent(program, step, point.cotangents))
+    return None if dy is None else from_value(program, number, dy)
+
+
+def single_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    program = evidence.first.program
+    if program is None:
+        return
+    grouped: dict[tuple, list[tuple[Node, Match, float]]] = {}
+    for node in nodes(program):
+
+        def parts(point: Point, node: Node = node) -> Any:
+            through = contribution(point, node)
+            return None if through is None else (point.truth, through)
+
+        for match, c in explains_scaled(evidence, parts):
+            grouped.setdefault((match.leaves, match.whole, round(c, 6)), []).append((node, match, c))
+    for (_, whole, _), found in grouped.items():
+        yield path_diagnosis(evidence, known, found, whole)
+
+
+def path_diagnosis(
+    evidence: Evidence, known: list[Factor], found: list[tuple[Node, Match, float]], whole: bool
+) -> Diagnosis:
+    _, match, c = found[0]
+    where = describe_nodes(evidence, [node for node, _, _ in found])
+    which = evidence.label(match.leaves)
+    factor = decode(1 + c, known)
+    rank = 1.6 if whole else 2.3
+    if abs(c + 1) < 1e-6:
+        kind, text = (
+            "path_missing",
+            f"the path through {where} is missing in your gradient of {which}: treated as constant",
+        )
+        fix = "add the term that this path contributes"
+    elif abs(c - 1) < 1e-6:
+        kind, text = "path_doubled", f"the path through {where} is counted twice in your gradient of {which}"
+        fix, rank = "count it once", rank + 0.1
+    elif abs(c + 2) < 1e-6:
+        kind, text = "path_sign", f"the path through {where} has the wrong sign in your gradient of {which}"
+        fix, rank = "flip the sign of this term", rank + 0.1
+    else:
+        kind = "path_scaled"
+        cause = f": {factor.cause}" if factor.cause else ""
+        text = f"the path through {where} is {factor.text} times too large in your gradient of {which}{cause}"
+        text = text.replace("times too large", "times the right one")
+        fix, rank = f"multiply this term by {decode(1 / (1 + c), known).text}", rank + 0.2 + factor.rank
+    residual = min(m.residual for _, m, _ in found)
+    return Diagnosis(kind, text, fix, residual, names(evidence, match), line_of(evidence, found[0][0]), rank)
+
+
+def line_of(evidence: Evidence, node: Node) -> str:
+    program = evidence.first.program
+    assert program is not None
+    step = node[0] if node[0] >= 0 else program.maker.get(node[1], -1)
+    return str(program.steps[step].line) if step >= 0 else ""
+
+
+def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
+    """A few of several equivalent places, those that make the value of a whole expression first."""
+    program = evidence.first.program
+    assert program is not None
+    values = [node for node in found if node[0] < 0]
+    if values:
+        plain = [n for n in values if n[1] in program.maker and last_of_line(program, program.maker[n[1]])]
+        texts = list(dict.fromkeys(describe_value(evidence, number) for _, number in plain or values))
+        return " = ".join(texts[:2])
+    k, operand = found[0]
+    step = program.steps[k]
+    at = f" in {step.line}" if step.line.text else ""
+    return f"{describe_value(evidence, step.inputs[operand])} as operand {operand + 1} of {word(step.op)}{at}"
+
+
+# Loops: the same use in all turns.
+
+
+def repeated_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The same path cut or flipped in every turn of a loop: truncated backpropagation through time."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for edges in loop_edges(program):
+        for kind, gate, what in (
+            ("path_missing", 0.0, "is missing in every turn of the loop: treated as constant, the recursion is cut"),
+            ("path_sign", -1.0, "has the wrong sign in every turn of the loop"),
+            ("path_doubled", 2.0, "is counted twice in every turn of the loop"),
+        ):
+            changes = {edge: gated(evidence, edge, gate) for edge in edges}
+            match = explains(evidence, lambda point, changes=changes: retold(point, at_point(point, changes)))
+            if match:
+                where = describe_nodes(evidence, [edges[0]])
+                text = f"the path through {where} {what}, in your gradient of {evidence.label(match.leaves)}"
+                fix = "carry the cotangent from turn to turn: dh of step t goes into step t - 1"
+                rank = 1.7 if match.whole else 2.4
+                line = line_of(evidence, edges[0])
+                yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), line, rank)
+
+
+def loop_edges(program: Program) -> list[list[Edge]]:
+    grouped: dict[tuple, list[Edge]] = {}
+    for k, step in enumerate(program.steps):
+        for operand, number in enumerate(step.inputs):
+            if step.turn and number in program.active:
+                grouped.setdefault((step.template, step.op, operand), []).append((k, operand))
+    return [edges for edges in grouped.values() if len(edges) > 1]
+
+
+def gated(evidence: Evidence, edge: Edge, gate: float) -> tuple[Edge, float]:
+    return edge, gate
+
+
+def at_point(point: Point, changes: dict[Edge, tuple[Edge, float]]) -> dict[Edge, Change]:
+    return {edge: gate_change(point, edge, gate) for edge, (_, gate) in changes.items()}
+
+
+def gate_change(point: Point, edge: Edge, gate: float) -> Change:
+    program = point.program
+    assert program is not None
+
+    def change(dy: Any) -> Any:
+        dx = pull(program, program.steps[edge[0]], edge[1], dy)
+        return None if dx is None else gate * dx
+
+    return change
+
+
+# Two at once.
+
+
+def two_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Two paths missing, doubled or flipped together: statistics treated as constants, both mean and variance."""
+    program = evidence.first.program
+    if program is None:
+        return
+    distinct = distinct_nodes(evidence, nodes(program))[:MOST_PAIRS]
+    for group in [evidence.wrong, *([(i,) for i in evidence.wrong] if len(evidence.wrong) > 1 else [])]:
+        found = list(fitting_pairs(evidence, distinct, group))
+        for first, second, gates in sorted(found, key=lambda pair: plainness(pair[2]))[:1]:
+            match = explains(evidence, lambda p, a=first, b=second, g=gates: pair_sum(p, a, b, g))
+            if match and plainness(gates) < 1:
+                yield pair_diagnosis(evidence, known, (first, second), gates, match)
+                return
+    yield from cut_pairs(evidence, distinct)
+
+
+def distinct_nodes(evidence: Evidence, found: list[Node]) -> list[tuple[Node, Leaves]]:
+    """Nodes with different contributions, values before uses."""
+    kept: list[tuple[Node, Leaves]] = []
+    directions: list[Any] = []
+    for node in found:
+        through = contribution(evidence.first, node)
+        if through is None:
+            continue
+        flat = np.concatenate([np.ravel(through[i]) for i in evidence.wrong])
+        size = norm(flat)
+        if not size or not np.isfinite(size) or any(abs(abs(float(flat @ d)) / size - 1) < 1e-10 for d in directions):
+            continue
+        directions.append(flat / size)
+        kept.append((node, through))
+    return kept
+
+
+def fitting_pairs(
+    evidence: Evidence, distinct: list[tuple[Node, Leaves]], group: Sequence[int]
+) -> Iterator[tuple[Node, Node, tuple[float, float]]]:
+    point = evidence.first
+    error = np.concatenate([np.ravel(point.yours[i] - point.truth[i]) for i in group])
+    if error.size <= 4 or not np.all(np.isfinite(error)):
+        return
+    columns = np.stack([np.concatenate([np.ravel(c[i]) for i in group]) for _, c in distinct], 1) if distinct else None
+    if columns is None:
+        return
+    gram, across, total = columns.T @ columns, columns.T @ error, float(error @ error)
+    for a, b in itertools.combinations(range(len(distinct)), 2):
+        det = gram[a, a] * gram[b, b] - gram[a, b] ** 2
+        if det <= 1e-10 * gram[a, a] * gram[b, b]:
+            continue
+        x = (gram[b, b] * across[a] - gram[a, b] * across[b]) / det
+        y = (gram[a, a] * across[b] - gram[a, b] * across[a]) / det
+        if total - x * across[a] - y * across[b] > 1e-8 * total:
+            continue
+        if norm(error - x * columns[:, a] - y * columns[:, b]) < 1e-6 * np.sqrt(total):
+            yield distinct[a][0], distinct[b][0], (float(x), float(y))
+
+
+def plainness(gates: Sequence[float]) -> float:
+    return sum(min(abs(g - plain) for plain in (-1.0, 1.0, -2.0)) for g in gates)
+
+
+def pair_sum(point: Point, first: Node, second: Node, gates: Sequence[float]) -> Leaves | None:
+    one, two = contribution(point, first), contribution(point, second)
+    if one is None or two is None:
+        return None
+    return [t + gates[0] * a + gates[1] * b for t, a, b in zip(point.truth, one, two, strict=True)]
+
+
+def pair_diagnosis(
+    evidence: Evidence, known: list[Factor], pair: tuple[Node, Node], gates: Sequence[float], match: Match
+) -> Diagnosis:
+    said = {-1.0: "is missing", 1.0: "is counted twice", -2.0: "has the wrong sign"}
+    pieces = []
+    for node, gate in zip(pair, gates, strict=True):
+        how = said.get(round(gate, 6)) or f"counts {decode(1 + gate, known).text} times"
+        pieces.append(f"the path through {describe_nodes(evidence, [node])} {how}")
+    text = f"in your gradient of {evidence.label(match.leaves)}, " + " and ".join(pieces)
+    fix = "go through these two terms of the backward"
+    rank = 2.6 + plainness(gates) + (0.0 if match.whole else 0.4)
+    return Diagnosis("two_paths", text, fix, match.residual, names(evidence, match), line_of(evidence, pair[0]), rank)
+
+
+def cut_pairs(evidence: Evidence, distinct: list[tuple[Node, Leaves]]) -> Iterator[Diagnosis]:
+    """Two values that lie behind each other, both treated as constants: not a sum of two effects, so cut exactly."""
+    values = [node for node, _ in distinct if node[0] < 0][:24]
+    program = evidence.first.program
+    assert program is not None
+    for first, second in itertools.combinations(values, 2):
+
+        def predict(point: Point, pair: tuple[Node, Node] = (first, second)) -> Leaves:
+            assert point.program is not None
+            cut = {number for _, number in pair}
+            edges = [(k, j) for k, s in enumerate(point.program.steps) for j, n in enumerate(s.inputs) if n in cut]
+            return retold(point, {edge: lambda dy: None for edge in edges})
+
+        match = explains(evidence, predict)
+        if match:
+            yield pair_diagnosis(evidence, [], (first, second), (-1.0, -1.0), match)
+            return

@@ -1,0 +1,68 @@
+"""The search for explanations: families of hypotheses, cheap and plain ones first.
+
+A family is a function `(evidence, named numbers) -> diagnoses`. Families stop being tried once something plain
+explains every wrong leaf; what is left unexplained is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from .coupling import coupled, localised, support
+from .evidence import Diagnosis, Evidence
+from .leafwise import arranged, extra, scaled, swapped, zero
+from .linearity import nonlinear
+from .local import derivatives, operands, other_cotangents
+from .naming import Factor, factors
+from .paths import repeated_paths, single_paths, two_paths
+from .slices import inner_slices, leaf_factors, output_slices
+from .variants import known_functions, moved_constants, other_constants, swapped_values, through_stops
+
+Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
+
+STAGES: tuple[tuple[Family, ...], ...] = (
+    (nonlinear, zero, scaled, arranged, swapped, extra, output_slices, through_stops, known_functions),
+    (single_paths, repeated_paths, derivatives, operands, moved_constants, coupled, support),
+    (other_cotangents, other_constants, inner_slices, leaf_factors, two_paths),
+    (swapped_values, localised),
+)
+
+PLAIN = 2.5
+
+
+def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
+    """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
+    known = factors(evidence)
+    found: list[Diagnosis] = []
+    for stage in STAGES:
+        for family in stage:
+            with np.errstate(all="ignore"):
+                found += family(evidence, known)
+        if not unexplained(evidence, [d for d in found if d.rank < PLAIN]):
+            break
+    return ranked(evidence, found)
+
+
+def unexplained(evidence: Evidence, found: Sequence[Diagnosis]) -> list[str]:
+    """The wrong leaves that no explanation covers."""
+    covered = {leaf for diagnosis in found for leaf in diagnosis.leaves}
+    return [evidence.names[i] for i in evidence.wrong if evidence.names[i] not in covered]
+
+
+def ranked(evidence: Evidence, found: Sequence[Diagnosis]) -> tuple[Diagnosis, ...]:
+    """What covers more leaves and is plainer comes first; for each leaf at most three are kept."""
+    wrong = len(evidence.wrong)
+    ordered = sorted(found, key=lambda d: d.rank + 0.8 * (1 - len(d.leaves) / wrong))
+    kept: list[Diagnosis] = []
+    for diagnosis in ordered:
+        same = [d for d in kept if set(diagnosis.leaves) <= set(d.leaves)]
+        if all(d.text != diagnosis.text for d in kept) and len(same) < 3:
+            kept.append(diagnosis)
+    left = unexplained(evidence, kept)
+    if left:
+        text = f"no single mistake that purenet knows explains your gradient of {', '.join(left)}"
+        fix = "check the layer in smaller parts, or compare the backward with the forward line by line"
+        kept.append(Diagnosis("unexplained", text, fix, 1.0, tuple(left), rank=9.0))
+    return tuple(kept)

@@ -1,0 +1,206 @@
+"""Hypotheses about parts: some examples, features or time steps count wrongly, or one factor differs a slice.
+
+The cotangent of a value is cut into slices along an axis, and your gradient is written as a weighted sum of what the
+slices give: weights (0 0 0 0 1) are "the last example only".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..program.sweep import from_value
+from .evidence import EXPLAINED, Diagnosis, Evidence, Leaves, Point, distance, norm, residual
+from .naming import Factor, number_list
+from .values import describe_value, known_values
+
+MOST = 64
+
+Cut = Callable[[Point, Any], Leaves]
+
+
+def output_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = sum_k a_k (the gradient of slice k of dy), the same a at every point."""
+    if not evidence.linear:
+        return
+    for k, dy in enumerate(evidence.first.dys):
+        for axis in range(dy.ndim):
+
+            def cut(point: Point, mask: Any, k: int = k) -> Leaves:
+                return evidence.truth(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
+
+            where = "the output" if len(evidence.first.dys) == 1 else f"output {k}"
+            yield from weighted(evidence, dy.shape, axis, cut, where, 1.5 + 0.1 * axis)
+
+
+def inner_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The same of every value inside the forward: what an example's share is inside a loss, for instance."""
+    program = evidence.first.program
+    if program is None:
+        return
+    seen = set()
+    for number, step in program.maker.items():
+        shape = np.shape(program.values[number])
+        if number not in program.active or number in program.outputs or number not in evidence.first.cotangents:
+            continue
+        key = (shape, program.steps[step].line)
+        if key in seen or not 1 < np.prod(shape) <= 400:
+            continue
+        seen.add(key)
+        for axis in range(len(shape)):
+
+            def cut(point: Point, mask: Any, number: int = number) -> Leaves:
+                assert point.program is not None
+                return from_value(point.program, number, point.cotangents[number] * mask)
+
+            yield from weighted(evidence, shape, axis, cut, describe_value(evidence, number), 2.4 + 0.1 * axis)
+
+
+def weighted(
+    evidence: Evidence, shape: tuple[int, ...], axis: int, cut: Cut, where: str, rank: float
+) -> Iterator[Diagnosis]:
+    size = shape[axis]
+    if not 2 <= size <= MOST:
+        return
+    parts = [[cut(point, mask_of(shape, axis, q)) for q in range(size)] for point in evidence.points]
+    for i in evidence.wrong:
+        weights = slice_weights(evidence, parts, i)
+        if weights is None:
+            continue
+        text, fix, plain = slice_text(weights, axis, where)
+        yield Diagnosis(
+            "slices",
+            f"your gradient of {evidence.names[i]} {text}",
+            fix,
+            fitted_residual(evidence, parts, i, weights),
+            (evidence.names[i],),
+            rank=rank if plain else rank + 1.5,
+        )
+
+
+def mask_of(shape: tuple[int, ...], axis: int, q: int) -> Any:
+    line = [1] * len(shape)
+    line[axis] = shape[axis]
+    return np.reshape(np.arange(shape[axis]) == q, line).astype(float)
+
+
+def slice_weights(evidence: Evidence, parts: list[list[Leaves]], i: int) -> Any:
+    """The weights that explain leaf i at all points, if there are such and they are determined by more equations."""
+    columns = np.stack([np.ravel(leaves[i]) for leaves in parts[0]], 1)
+    if columns.shape[0] < 2 or not np.all(np.isfinite(columns)) or not norm(columns):
+        return None
+    whole = np.concatenate([np.stack([np.ravel(p[i]) for p in part], 1) for part in parts])
+    target = np.concatenate([np.ravel(point.yours[i]) for point in evidence.points])
+    if whole.shape[0] <= whole.shape[1] or not np.all(np.isfinite(target)):
+        return None
+    weights, _, rank, _ = np.linalg.lstsq(whole, target, rcond=1e-10)
+    if rank < whole.shape[1] or np.ptp(weights) < 1e-6:
+        return None
+    fits = all(
+        residual(combine(part, i, weights), np.ravel(point.yours[i]), np.ravel(point.truth[i])) < EXPLAINED
+        for part, point in zip(parts, evidence.points, strict=True)
+    )
+    return weights if fits else None
+
+
+def combine(part: list[Leaves], i: int, weights: Any) -> Any:
+    return sum(w * np.ravel(leaves[i]) for w, leaves in zip(weights, part, strict=True))
+
+
+def fitted_residual(evidence: Evidence, parts: list[list[Leaves]], i: int, weights: Any) -> float:
+    pairs = zip(parts, evidence.points, strict=True)
+    return max(residual(combine(part, i, weights), np.ravel(p.yours[i]), np.ravel(p.truth[i])) for part, p in pairs)
+
+
+def slice_text(weights: Any, axis: int, where: str) -> tuple[str, str, bool]:
+    """What the weights say, what to do, and whether it is one of the plain cases."""
+    rounded, n = np.round(weights, 6), len(weights)
+    present, gone = np.flatnonzero(np.abs(rounded - 1) < 1e-6), np.flatnonzero(np.abs(rounded) < 1e-6)
+    along = f"along axis {axis} of {where}"
+    accumulate = "add up the contributions of all of them (sum over the axis, += in a loop, .add at duplicates)"
+    if len(gone) == n - 1 and len(present) == 1:
+        which = "last" if present[0] == n - 1 else "first" if present[0] == 0 else f"{present[0]}th"
+        text = f"counts only the {which} of {n} slices {along}: the last one overwrites, or only one is used"
+        return text.replace(": the last one overwrites, or only one is used", detail(which)), accumulate, True
+    if len(gone) + len(present) == n:
+        text = f"leaves out slice{'s' if len(gone) > 1 else ''} {list_of(gone)} of {n} {along}"
+        return text, "compare the range of the loop, the mask or the slice with the forward's", True
+    text = f"weighs the {n} slices {along} by {number_list(weights)} instead of 1"
+    return text, "look for a factor that belongs to each slice: a count, a mask, a scale or a power", False
+
+
+def detail(which: str) -> str:
+    return ": each overwrites the one before (assigned, not accumulated)" if which == "last" else ""
+
+
+def list_of(indices: Any) -> str:
+    return ", ".join(str(int(k)) for k in indices)
+
+
+def leaf_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = truth times a known value, slice by slice or element by element."""
+    for i in evidence.wrong:
+        truth = evidence.first.truth[i]
+        if truth.size < 2 or np.any(truth == 0) or not np.all(np.isfinite(evidence.first.yours[i])):
+            continue
+        ratio = evidence.first.yours[i] / truth
+        for what, fix, value in known_values(evidence):
+            shaped = broadcast(value(evidence.first), truth.shape)
+            if shaped is not None and distance(shaped, ratio) < 1e-6 and confirmed(evidence, i, value):
+                text = f"your gradient of {evidence.names[i]} is the right one times {what}, element by element"
+                yield Diagnosis("factor", text, fix, 0.0, (evidence.names[i],), rank=2.2)
+                return
+        yield from leaf_slices(evidence, i)
+
+
+def confirmed(evidence: Evidence, i: int, value: Callable[[Point], Any]) -> bool:
+    for point in evidence.points:
+        shaped = broadcast(value(point), point.truth[i].shape)
+        if shaped is None or residual(shaped * point.truth[i], point.yours[i], point.truth[i]) > EXPLAINED:
+            return False
+    return True
+
+
+def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
+    """The value along a leaf: by broadcasting, or as a vector along any one axis."""
+    value = np.squeeze(value) if np.ndim(value) > len(shape) else np.asarray(value)
+    if value.size < 2:
+        return None
+    try:
+        return np.broadcast_to(value, shape)
+    except ValueError:
+        pass
+    if value.ndim == 1 and value.shape[0] in shape:
+        line = [1] * len(shape)
+        line[shape.index(value.shape[0])] = value.shape[0]
+        return np.broadcast_to(value.reshape(line), shape)
+    return None
+
+
+def leaf_slices(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
+    """One factor a slice of the leaf, without a name for the factors."""
+    shape = evidence.first.truth[i].shape
+    for axis in range(len(shape)):
+        if len(shape) < 2 or shape[axis] < 2 or shape[axis] > MOST:
+            continue
+        ratios = []
+        for point in evidence.points:
+            yours = np.moveaxis(point.yours[i], axis, 0).reshape(shape[axis], -1)
+            truth = np.moveaxis(point.truth[i], axis, 0).reshape(shape[axis], -1)
+            squares = np.sum(truth * truth, 1)
+            r = np.sum(yours * truth, 1) / np.where(squares > 0, squares, 1)
+            if norm(yours - r[:, None] * truth) > EXPLAINED * norm(yours - truth):
+                break
+            ratios.append(r)
+        if len(ratios) == len(evidence.points) and np.ptp(ratios[0]) > 1e-7:
+            where = f"the slices along axis {axis}"
+            fixed = all(distance(r, ratios[0]) < 1e-7 for r in ratios)
+            zero = np.flatnonzero(np.abs(ratios[0]) < 1e-12)
+            text = f"your gradient of {evidence.names[i]} is the right one with {where} scaled by"
+            text += f" {number_list(ratios[0])}" + ("" if fixed else " (at this probe)")
+            text += f": slices {list_of(zero)} are left out" if len(zero) and fixed else ""
+            fix = "look for a factor that belongs to each slice: a count, a mask, a scale or a power"
+            yield Diagnosis("slices", text, fix, 0.0, (evidence.names[i],), rank=2.9 if fixed else 3.6)
+            return

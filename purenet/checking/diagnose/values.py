@@ -1,0 +1,107 @@
+"""The values of the forward, and how to speak of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..program.record import Program
+from ..program.source import Line
+from .evidence import Evidence, Point
+
+WORDS = {
+    "dot_general": "a matrix product",
+    "conv_general_dilated": "a convolution",
+    "reduce_sum": "a sum",
+    "reduce_max": "a maximum",
+    "integer_pow": "a power",
+    "logistic": "the sigmoid",
+    "select_n": "where",
+    "div": "a division",
+    "mul": "a product",
+    "add": "a sum of two",
+    "add_any": "a sum of two",
+    "sub": "a difference",
+    "cumsum": "a cumulative sum",
+}
+
+
+def word(op: str) -> str:
+    return WORDS.get(op, op)
+
+
+def describe_value(evidence: Evidence, number: int) -> str:
+    """A value by its leaf's name, its number, or the expression that makes it."""
+    program = evidence.first.program
+    assert program is not None
+    if number in program.inputs:
+        return evidence.names[program.inputs.index(number)]
+    if number not in program.maker:
+        value = np.asarray(program.values[number])
+        return f"{float(value):.6g}" if value.ndim == 0 and value.dtype.kind == "f" else "a constant"
+    step = program.steps[program.maker[number]]
+    turn = f" in turn {', '.join(map(str, step.turn))}" if step.turn else ""
+    if not step.line.text:
+        return f"step {program.maker[number]}, {word(step.op)}{turn}"
+    alone = last_of_line(program, program.maker[number])
+    return f"{step.line}{turn}" if alone else f"{word(step.op)} in {step.line}{turn}"
+
+
+def last_of_line(program: Program, k: int) -> bool:
+    """Whether a step makes the value of its whole expression, not a part of it."""
+    step = program.steps[k]
+    later = program.steps[k + 1 :]
+    return not any(set(step.outputs) & set(other.inputs) and other.line == step.line for other in later)
+
+
+def lines_of(evidence: Evidence, numbers: list[int]) -> list[Line]:
+    """The distinct source lines at which values are made, in the forward's order."""
+    program = evidence.first.program
+    assert program is not None
+    steps = [program.steps[program.maker[number]] for number in sorted(numbers) if number in program.maker]
+    return list(dict.fromkeys(step.line for step in steps if step.line.text))
+
+
+def candidates(program: Program) -> list[int]:
+    """Floating values of the forward, one number for equal ones."""
+    found: list[int] = []
+    seen: set[bytes] = set()
+    for number, value in enumerate(program.values):
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1:
+            mark = str(value.shape).encode() + value.tobytes()
+            if mark not in seen:
+                seen.add(mark)
+                found.append(number)
+    return found
+
+
+def known_values(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point], Any]]]:
+    """(description, fix, value) of what a gradient may be multiplied by: values of the forward, powers of them."""
+    program = evidence.first.program
+    if program is None:
+        numbered = [(evidence.names[i], lambda point, i=i: point.inputs[i]) for i in range(len(evidence.names))]
+    else:
+        numbered = [
+            (describe_value(evidence, number), lambda point, number=number: point.program.values[number])
+            for number in candidates(program)
+            if number not in program.outputs or number in program.maker
+        ]
+    forms: list[tuple[str, str, Callable[[Any], Any]]] = [
+        ("{}", "remove the factor", lambda v: v),
+        ("1 / ({})", "the factor is missing: multiply by it", lambda v: 1 / v),
+        ("-({})", "remove the factor, and mind the sign", lambda v: -v),
+        ("({})^2", "remove the factor, it is there twice too often", np.square),
+        ("1 / ({})^2", "the factor is missing twice", lambda v: 1 / np.square(v)),
+        ("1 - ({})", "the factor 1 - v stands where none belongs", lambda v: 1 - v),
+        ("1 / (1 - ({}))", "a factor 1 - v is missing", lambda v: 1 / (1 - v)),
+    ]
+    for name, value in numbered:
+        for form, fix, change in forms:
+            yield form.format(name), fix, lambda point, value=value, change=change: quiet(change, value(point))
+
+
+def quiet(function: Callable[[Any], Any], value: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return function(value)

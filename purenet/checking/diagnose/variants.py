@@ -1,0 +1,276 @@
+"""Hypotheses about the forward: your gradient is exactly that of a slightly different function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..program.record import Program, is_floating
+from ..program.rules import Rule, erf, logistic, smooth_gauss
+from ..program.sweep import gradients, rerun, sweep
+from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual
+from .leafwise import names
+from .naming import Factor
+from .values import describe_value, quiet
+
+TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
+TRIVIAL = (-1.0, 0.0, 1.0)
+
+
+def gradient_at(point: Point, program: Program) -> Leaves:
+    return gradients(program, sweep(program, point.dys))
+
+
+def through_stops(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The gradient of the forward without its stop_gradients."""
+    program = evidence.first.program
+    if program is None or not any(step.op == "stop_gradient" for step in program.steps):
+        return
+    match = explains(evidence, lambda point: gradient_at(point, without_stops(point.program)))
+    if match:
+        at = next(step.line for step in program.steps if step.op == "stop_gradient")
+        text = f"your gradient of {evidence.label(match.leaves)} flows through stop_gradient at {at}"
+        fix = "drop the term that comes through it, if the stop is meant"
+        yield Diagnosis("stop_gradient", text, fix, match.residual, names(evidence, match), str(at), 0.5)
+
+
+def without_stops(program: Program | None) -> Program:
+    assert program is not None
+    same = Rule(lambda params, x: x, lambda params, k, operands, y, dy: dy)
+    steps = [s._replace(op="copy", rule=same) if s.op == "stop_gradient" else s for s in program.steps]
+    active = set(program.inputs)
+    for step in steps:
+        if active.intersection(step.inputs):
+            active.update(v for v in step.outputs if is_floating(program.values[v]))
+    return program._replace(steps=tuple(steps), active=frozenset(active))
+
+
+def other_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The gradient of the forward with one of its constants changed."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for number in program.literals:
+        value = np.asarray(program.values[number])
+        if value.ndim or value.dtype.kind != "f" or not np.isfinite(value) or not used(program, number):
+            continue
+        for trial in trials(evidence, number, float(value)):
+
+            def predict(point: Point, number: int = number, trial: float = trial) -> Leaves:
+                return changed_gradient(point, {number: trial})
+
+            match = explains(evidence, predict)
+            if match:
+                yield constant_diagnosis(evidence, number, trial, match)
+                break
+
+
+def used(program: Program, number: int) -> bool:
+    return any(number in step.inputs and set(step.outputs) & program.active for step in program.steps)
+
+
+def changed_gradient(point: Point, changed: dict[int, Any]) -> Leaves:
+    """The gradient of the forward with some values replaced."""
+    assert point.program is not None
+    return quiet(lambda c: gradient_at(point, rerun(point.program, point.inputs, c)), changed)
+
+
+def trials(evidence: Evidence, number: int, value: float) -> Iterator[float]:
+    """Numbers people write instead, and the one that a secant finds."""
+    for trial in [*TRIALS, 2 * value, value / 2, -value, 1 / value if value else 0.0, value**2, 1 - value, 10 * value]:
+        if abs(trial - value) > 1e-12 * abs(value):
+            yield trial
+    solved = solve_constant(evidence, number, value)
+    if solved is not None:
+        yield solved
+
+
+def solve_constant(evidence: Evidence, number: int, value: float) -> float | None:
+    """The constant that makes the gradient most like yours, by Gauss-Newton on the first point."""
+    point = evidence.first
+    mine = np.concatenate([np.ravel(point.yours[i]) for i in evidence.wrong])
+
+    def at(c: float) -> Any:
+        leaves = changed_gradient(point, {number: c})
+        return np.concatenate([np.ravel(leaves[i]) for i in evidence.wrong])
+
+    c, step = value, 1e-6 * max(abs(value), 1e-3)
+    for _ in range(12):
+        here = at(c)
+        slope = (at(c + step) - here) / step
+        square = float(slope @ slope)
+        if not np.isfinite(square) or square == 0 or not np.all(np.isfinite(mine)):
+            return None
+        move = float(slope @ (mine - here)) / square
+        c += move
+        if not np.isfinite(c) or abs(c) > 1e6:
+            return None
+        if abs(move) <= 1e-13 * max(abs(c), 1e-6):
+            break
+    return c if abs(c - value) > 1e-9 * max(abs(value), 1e-9) else None
+
+
+def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Match) -> Diagnosis:
+    program = evidence.first.program
+    assert program is not None
+    step = next(s for s in program.steps if number in s.inputs and set(s.outputs) & program.active)
+    value = float(program.values[number])
+    text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with {trial:.6g} in place "
+    text += f"of the constant {value:.6g} at {step.line}"
+    fix = f"use {value:.6g} in the backward too, at the same place"
+    rank = (1.5 if value not in TRIVIAL else 3.2) + (0.0 if match.whole else 0.6) + (0.0 if trial in TRIALS else 0.3)
+    return Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+
+
+def moved_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """f(x) + eps, f(x + eps) and f(x) mistaken for each other: epsilon on the wrong side of a root or a norm."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for k, step in enumerate(program.steps):
+        if step.op != "add" or not set(step.inputs) & set(program.literals):
+            continue
+        literal = next(n for n in step.inputs if n in program.literals)
+        inside = next((n for n in step.inputs if n != literal), literal)
+        for later in program.steps[k + 1 :]:
+            if step.outputs[0] in later.inputs and later.op in ("sqrt", "rsqrt", "log"):
+                yield from moved(evidence, inside, literal, later.outputs[0], later.op)
+
+
+MOVED: dict[str, Callable[[Any, Any], Any]] = {
+    "sqrt": lambda x, e: np.sqrt(x) + e,
+    "rsqrt": lambda x, e: 1 / (np.sqrt(x) + e),
+    "log": lambda x, e: np.log(x) + e,
+}
+
+
+def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Diagnosis]:
+    """The value of the root with epsilon outside, in the backward; the root's own rule written with its output."""
+
+    def predict(point: Point) -> Leaves:
+        program = point.program
+        assert program is not None
+        value = quiet(lambda v: MOVED[op](v, program.values[literal]), program.values[inside])
+        again = rerun(program, point.inputs, {number: value})
+        steps = [
+            s._replace(rule=Rule(s.rule.run, outward)) if s.outputs == (number,) and op != "log" else s
+            for s in again.steps
+        ]
+        return gradient_at(point, again._replace(steps=tuple(steps)))
+
+    def outward(params: Any, k: int, operands: Any, y: Any, dy: Any) -> Any:
+        return dy * (0.5 / y if op == "sqrt" else -0.5 * y**3)
+
+    match = explains(evidence, predict)
+    if match:
+        text = f"your gradient of {evidence.label(match.leaves)} uses {describe_value(evidence, number)} with the "
+        text += "constant (eps) outside the root, where the forward has it inside"
+        fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
+        yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), "", 1.4)
+
+
+def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """A value of the forward computed a little differently in the backward: n - 1 for n, a square for its root."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for number, k in program.maker.items():
+        if number not in program.active or number not in evidence.first.cotangents or program.steps[k].turn:
+            continue
+        for what, change in VALUE_CHANGES:
+
+            def predict(point: Point, number: int = number, change: Any = change) -> Leaves | None:
+                assert point.program is not None
+                value = quiet(change, point.program.values[number])
+                return changed_gradient(point, {number: value}) if np.all(np.isfinite(value)) else None
+
+            match = explains(evidence, predict)
+            if match:
+                text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with "
+                text += f"{what.format(describe_value(evidence, number))}"
+                fix = "use the forward's value in the backward"
+                rank = 2.8 if match.whole else 3.3
+                line = str(program.steps[k].line)
+                yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), line, rank)
+
+
+VALUE_CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
+    ("the square of {} in its place", np.square),
+    ("the square root of {} in its place", np.sqrt),
+    ("the reciprocal of {} in its place", lambda v: 1 / v),
+    ("the negative of {} in its place", np.negative),
+    ("twice {} in its place", lambda v: 2 * v),
+    ("half of {} in its place", lambda v: v / 2),
+    ("1 in place of {}", np.ones_like),
+    ("0 in place of {}", np.zeros_like),
+    ("the absolute value of {} in its place", np.abs),
+    ("the mean over the first axis of {} in its place", lambda v: mean_over(v, 0)),
+    ("the mean over the last axis of {} in its place", lambda v: mean_over(v, -1)),
+]
+
+
+def mean_over(value: Any, axis: int) -> Any:
+    return np.broadcast_to(np.mean(value, axis, keepdims=True), np.shape(value)) if np.ndim(value) else value
+
+
+# Elementwise functions people know, by their derivatives.
+
+ROOT = math.sqrt(2 / math.pi)
+
+
+def tanh_gelu_slope(x: Any) -> Any:
+    inner = ROOT * (x + 0.044715 * x**3)
+    t = np.tanh(inner)
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * ROOT * (1 + 3 * 0.044715 * x * x)
+
+
+def erf_gelu_slope(x: Any) -> Any:
+    return 0.5 * (1 + erf(x / math.sqrt(2))) + 0.5 * x * smooth_gauss(x / math.sqrt(2)) / math.sqrt(2)
+
+
+def swish_slope(x: Any, beta: float = 1.0) -> Any:
+    s = logistic(beta * x)
+    return s + beta * x * s * (1 - s)
+
+
+def mish_slope(x: Any) -> Any:
+    t = np.tanh(np.log1p(np.exp(x)))
+    return t + x * (1 - t * t) * logistic(x)
+
+
+FUNCTIONS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("GELU by tanh", tanh_gelu_slope),
+    ("the exact GELU (erf)", erf_gelu_slope),
+    ("GELU by the sigmoid of 1.702 x", lambda x: swish_slope(x, 1.702)),
+    ("swish (silu)", swish_slope),
+    ("mish", mish_slope),
+    ("relu", lambda x: (x > 0).astype(float)),
+    ("the step at x >= 0 with both sides swapped", lambda x: (x < 0).astype(float)),
+    ("the sigmoid", lambda x: logistic(x) * (1 - logistic(x))),
+    ("tanh", lambda x: 1 - np.tanh(x) ** 2),
+    ("softplus", logistic),
+    ("elu", lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))),
+    ("selu", lambda x: 1.0507009873554805 * np.where(x > 0, 1.0, 1.6732632423543772 * np.exp(np.minimum(x, 0)))),
+    ("softsign", lambda x: 1 / np.square(1 + np.abs(x))),
+    ("erf", smooth_gauss),
+    ("the identity", np.ones_like),
+    ("exp", np.exp),
+    ("the square", lambda x: 2 * x),
+]
+
+
+def known_functions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """dx = f'(x) dy with the derivative of another function people know."""
+    for i in evidence.wrong:
+        fits = [dy.shape == evidence.first.inputs[i].shape for dy in evidence.first.dys]
+        if len(fits) != 1 or not fits[0]:
+            continue
+        for name, slope in FUNCTIONS:
+            worst = max(residual(quiet(slope, p.inputs[i]) * p.dys[0], p.yours[i], p.truth[i]) for p in evidence.points)
+            if worst < 1e-6:
+                text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
+                fix = "differentiate the function that the forward computes"
+                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 1.2)

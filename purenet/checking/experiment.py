@@ -1,0 +1,99 @@
+"""One check made ready to run: your gradient and jax's as compiled functions of the same leaves and cotangents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..annotations import PyTree
+from ..layer import describe
+from .probe import draw_like, join_inexact, labels, split_inexact
+from .target import Target
+
+Leaves = list[Any]
+
+
+class Experiment(NamedTuple):
+    """`leaves` are the floating leaves of params, then of x, with their `names`; `params` says how many are params'.
+
+    `hand(leaves, dys) -> (outputs, raw gradients)` with the trees your backward returns,
+    `truth(leaves, dys) -> (outputs, gradients)` a list; `forward(*leaves) -> outputs`; `trees` is (params, x), what
+    the raw gradients must look like. `dys` are the cotangents drawn for the outputs; `plain` are hand and truth before
+    compilation. `linear_in_dy` is False for a gradient function, which takes no cotangent.
+    """
+
+    name: str
+    leaves: Leaves
+    names: tuple[str, ...]
+    params: int
+    trees: tuple[PyTree, PyTree]
+    dys: Leaves
+    hand: Callable[[Leaves, Leaves], tuple[Leaves, Any]]
+    truth: Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
+    forward: Callable[..., Leaves]
+    plain: tuple[Callable[..., Any], Callable[..., Any]]
+    linear_in_dy: bool = True
+
+
+def experiment(target: Target, params: PyTree, x: PyTree, key: jax.Array, dy: PyTree = None) -> Experiment:
+    """The experiment of a target at a point; cotangents are drawn unless given."""
+    leaves, fixed = split_inexact((params, x))
+
+    def forward(*leaves: Any) -> Leaves:
+        return jax.tree.leaves(target.reference(*join_inexact(list(leaves), fixed)))
+
+    shapes = output_shapes(lambda leaves: target.reference(*join_inexact(leaves, fixed)), leaves, target.name)
+    tree = jax.tree.structure(shapes)
+
+    def hand(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Any]:
+        params, x = join_inexact(leaves, fixed)
+        y, saved = target.forward(params, x)
+        return jax.tree.leaves(y), target.backward(params, x, y, saved, jax.tree.unflatten(tree, dys))
+
+    def truth(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Leaves]:
+        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
+        return y, pull(list(dys))[0]
+
+    names, count = tuple(labels(params, x)), len(split_inexact(params)[0])
+    dys = jax.tree.leaves(draw_like(shapes, key) if dy is None else dy)
+    run = compiled(hand), compiled(truth)
+    return Experiment(target.name, leaves, names, count, (params, x), dys, *run, compiled(forward), (hand, truth))
+
+
+def output_shapes(forward: Callable[..., Any], leaves: list, name: str) -> PyTree:
+    """The output's shapes; raises unless every leaf of it is floating."""
+    try:
+        y = jax.eval_shape(forward, leaves)
+    except CANNOT_TRACE:
+        y = jax.tree.map(jnp.asarray, forward(leaves))
+    for leaf in jax.tree.leaves(y):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"check: expected {name} to give floating outputs, got {describe(leaf)}")
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y)
+
+
+CANNOT_TRACE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled where it can be: one that looks at values (NumPy, Python branches) runs as it is."""
+    fast = jax.jit(function)
+    plain: list[bool] = []
+
+    def call(*arguments: Any) -> Any:
+        if not plain:
+            try:
+                return fast(*arguments)
+            except CANNOT_TRACE:
+                plain.append(True)
+        return function(*arguments)
+
+    return call
+
+
+def as_arrays(leaves: Leaves) -> Leaves:
+    return [np.asarray(leaf) for leaf in leaves]

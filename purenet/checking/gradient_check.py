@@ -1,0 +1,97 @@
+"""purenet.check_gradient: any function that claims to be the gradient of a scalar function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..annotations import PyTree
+from ..layer import describe
+from .check import conclude, double
+from .examine import examine
+from .experiment import Experiment, compiled
+from .probe import draw_like, join_inexact, label_tree, split_inexact
+from .rate import stable_rate
+from .report import PASS, Report
+from .target import Target
+
+
+def check_gradient(
+    gradient: Callable[..., Any],
+    value: Callable[..., Any],
+    *args: Any,
+    argnums: int | tuple[int, ...] = 0,
+    learning_rate: float | None = None,
+    explain: bool = True,
+    seed: int = 0,
+    verbose: bool = True,
+) -> Report:
+    """Check `gradient(*args)` against jax.grad of the scalar function `value(*args)`, and name the mistake.
+
+    `gradient` returns what `jax.grad(value, argnums)` would: the gradient of one argument, or a tuple for several. It
+    may be plain Python or NumPy; it is called with float64 arguments. `value` must be a JAX function.
+    `learning_rate`, `explain`, `seed` and `verbose` are those of `purenet.check`, and so is what is raised.
+    """
+    if not callable(gradient) or not callable(value):
+        raise TypeError(f"check_gradient: expected two functions, got {describe(gradient)} and {describe(value)}")
+    several = isinstance(argnums, tuple)
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not args or any(not 0 <= k < len(args) for k in chosen):
+        raise ValueError(f"check_gradient: argnums {argnums} does not fit {len(args)} arguments")
+    with double():
+        arguments = draw_like(args, jax.random.key(seed))
+        checked = tuple(arguments[k] for k in chosen) if several else arguments[chosen[0]]
+        trial = gradient_experiment(gradient, value, arguments, chosen, checked, several)
+        target = Target(trial.name, None, unused, unused, unused, False)
+        report = examine(target, trial, seed=seed, explain=explain, pure=False)
+        if learning_rate is not None and report.verdict == PASS:
+            report = report._replace(notes=(*report.notes, stable_rate(trial, learning_rate)))
+    return conclude(report, verbose)
+
+
+def unused(*arguments: Any) -> Any:
+    raise AssertionError("a gradient function has no forward and backward of its own")
+
+
+def gradient_experiment(
+    gradient: Callable[..., Any],
+    value: Callable[..., Any],
+    args: tuple[PyTree, ...],
+    chosen: tuple[int, ...],
+    checked: PyTree,
+    several: bool,
+) -> Experiment:
+    """The experiment whose one output is the value, with the cotangent 1."""
+    leaves, fixed = split_inexact(checked)
+
+    def full(leaves: list[Any]) -> list[Any]:
+        found = join_inexact(leaves, fixed)
+        each = found if several else (found,)
+        complete = list(args)
+        for k, argument in zip(chosen, each, strict=True):
+            complete[k] = argument
+        return complete
+
+    def forward(*leaves: Any) -> list[Any]:
+        return [value(*full(list(leaves)))]
+
+    def truth(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], list[Any]]:
+        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
+        return y, pull([jnp.asarray(dys[0], y[0].dtype)])[0]
+
+    def hand(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], Any]:
+        return forward(*leaves), ((), gradient(*full(leaves)))
+
+    shape = jax.eval_shape(lambda leaves: forward(*leaves), leaves)[0]
+    if shape.shape != () or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise TypeError(f"check_gradient: expected a scalar from value, got {describe(shape)}")
+    names = tuple(label_tree(checked, "gradient", ""))
+    run = compiled(hand), compiled(truth)
+    name = getattr(gradient, "__name__", "gradient")
+    dys = [jnp.ones((), shape.dtype)]
+    return Experiment(
+        name, leaves, names, len(leaves), ((), checked), dys, *run, compiled(forward), (hand, truth), False
+    )

@@ -1,0 +1,84 @@
+"""The point at which a gradient is checked: float64 parameters, inputs and cotangents, nothing of it degenerate.
+
+Scales are not 1 and biases not 0; cotangents are random, never ones and never centred: softmax and normalisations
+hide their mistakes behind those.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..annotations import PyTree
+from ..layer import describe, leaves_with_paths
+from .target import Target
+
+
+def probe_params(target: Target, params: PyTree, x: PyTree, key: jax.Array) -> PyTree:
+    """The caller's parameters in float64, or the target's own moved away from ones and zeros."""
+    if params is not None:
+        return draw_like(params, key)
+    if not target.has_params:
+        return ()
+    if target.init is None:
+        raise TypeError(f"check: forward takes params, so pass params=...; got none for {target.name}")
+    leaves, tree = jax.tree.flatten(target.init(x))
+    keys = jax.random.split(key, max(len(leaves), 1))
+    return jax.tree.unflatten(tree, [nudge(leaf, leaf_key) for leaf, leaf_key in zip(leaves, keys, strict=False)])
+
+
+def nudge(leaf: jax.Array, key: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return leaf
+    leaf = leaf.astype(jnp.float64)
+    size = jnp.sqrt(jnp.mean(jnp.square(leaf)))
+    return leaf + 0.25 * jnp.where(size > 0, size, 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
+
+
+def draw_like(tree: PyTree, key: jax.Array) -> PyTree:
+    """The tree in float64: values as they are, random ones for shapes."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, max(len(leaves), 1))
+    return jax.tree.unflatten(structure, [in_float64(leaf, k) for leaf, k in zip(leaves, keys, strict=False)])
+
+
+def in_float64(leaf: Any, key: jax.Array) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"check: cannot draw {describe(leaf)}: pass the integers themselves")
+        return jax.random.normal(key, leaf.shape, jnp.float64)
+    leaf = jnp.asarray(leaf)
+    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def moved(leaves: list, seed: int, by: float) -> list:
+    """The leaves moved at random by a part of their size, for a second opinion at another point."""
+    random = np.random.default_rng(seed)
+    return [np.asarray(leaf) * (1 + by * random.standard_normal(np.shape(leaf))) for leaf in leaves]
+
+
+def split_inexact(x: PyTree) -> tuple[list, tuple]:
+    """The floating leaves, and what is needed to put them back among the others."""
+    leaves, structure = jax.tree.flatten(x)
+    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    return [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float], (leaves, floating, structure)
+
+
+def join_inexact(inexact: list, fixed: tuple) -> PyTree:
+    leaves, floating, structure = fixed
+    moving = iter(inexact)
+    joined = [next(moving) if is_float else leaf for leaf, is_float in zip(leaves, floating, strict=True)]
+    return jax.tree.unflatten(structure, joined)
+
+
+def labels(params: PyTree, x: PyTree) -> list[str]:
+    """Paths of the floating leaves: the parameters' own, then x's."""
+    return label_tree(params, "params", "") + label_tree(x, "x", "x.")
+
+
+def label_tree(tree: PyTree, alone: str, prefix: str) -> list[str]:
+    paths = [path for path, leaf in leaves_with_paths(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return [prefix + path if path else alone for path in paths]

@@ -1,0 +1,271 @@
+"""The forward as a flat list of steps, recorded while it runs on one probe.
+
+Calls are inlined, scans and while loops unrolled, and of a cond the branch taken is followed, so that every
+primitive operation is a step of its own with its values at hand. A diagnosis can then change one step's rule and
+ask for the gradient again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from .rules import RULES, Rule
+from .source import Line, line_of
+
+CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call")
+CALLS += ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin", "run_state", "named_call")
+INTEGER_SAFE = ("add", "sub", "mul", "max", "min", "select_n", "convert_element_type", "reduce_sum", "reduce_max")
+MOST_STEPS = 2000
+
+
+class TooLong(Exception):
+    """The unrolled forward has more steps than a diagnosis can try."""
+
+
+class Step(NamedTuple):
+    """One primitive operation.
+
+    `inputs` and `outputs` are value numbers. `template` is the place in the source program, equal for all turns of
+    a loop; `turn` says which turn.
+    """
+
+    op: str
+    params: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    rule: Rule
+    line: Line
+    template: tuple[int, ...]
+    turn: tuple[int, ...]
+
+
+class Program(NamedTuple):
+    """Steps in order, the numbers of the differentiable inputs and of the outputs, and all values at the probe.
+
+    `active` are the values that depend on an input in a differentiable way. `maker[v]` is the step that makes v.
+    `literals` are the numbers of constants written in the forward.
+    """
+
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    values: list[Any]
+    active: frozenset[int]
+    maker: dict[int, int]
+    literals: tuple[int, ...]
+
+
+def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
+    """Record `function(*inputs) -> list of outputs`, arrays only."""
+    closed = jax.make_jaxpr(function)(*inputs)
+    tape = Tape([], [], [])
+    numbers = [new(tape, value) for value in inputs]
+    outputs = follow(tape, closed.jaxpr, closed.consts, numbers, (), ())
+    active = set(numbers)
+    for step in tape.steps:
+        if step.op != "stop_gradient" and active.intersection(step.inputs):
+            active.update(v for v in step.outputs if is_floating(tape.values[v]))
+    maker = {output: k for k, step in enumerate(tape.steps) for output in step.outputs}
+    return Program(
+        tuple(tape.steps), tuple(numbers), tuple(outputs), tape.values, frozenset(active), maker, tuple(tape.literals)
+    )
+
+
+class Tape(NamedTuple):
+    """What has been recorded so far: the lists grow while the forward is followed."""
+
+    values: list[Any]
+    steps: list[Step]
+    literals: list[int]
+
+
+def new(tape: Tape, value: Any) -> int:
+    tape.values.append(as_value(value))
+    return len(tape.values) - 1
+
+
+def follow(tape: Tape, jaxpr: Any, consts: Any, numbers: Sequence[int], template: tuple, turn: tuple) -> list[int]:
+    """Run a jaxpr on numbered values; gives the numbers of its outputs."""
+    number = dict(zip(jaxpr.invars, numbers, strict=True))
+    number |= {var: new(tape, const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
+
+    def read(var: Any) -> int:
+        if isinstance(var, jex.Literal):
+            tape.literals.append(new(tape, np.asarray(var.val, var.aval.dtype)))
+            return tape.literals[-1]
+        return number[var]
+
+    for place, equation in live_equations(jaxpr):
+        inputs = [read(var) for var in equation.invars]
+        outputs = follow_equation(tape, equation, inputs, (*template, place), turn)
+        number |= dict(zip(equation.outvars, outputs, strict=True))
+    return [read(var) for var in jaxpr.outvars]
+
+
+def follow_equation(tape: Tape, equation: Any, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+    name, params = equation.primitive.name, equation.params
+    if name in CALLS and (called := inner(params)) is not None:
+        return follow(tape, called.jaxpr, called.consts, inputs, template, turn)
+    if name == "scan":
+        return unroll_scan(tape, params, inputs, template, turn)
+    if name == "cond":
+        taken = params["branches"][int(np.clip(tape.values[inputs[0]], 0, len(params["branches"]) - 1))]
+        return follow(tape, taken.jaxpr, taken.consts, inputs[1:], template, turn)
+    if name == "while":
+        return unroll_while(tape, params, inputs, template, turn)
+    return primitive(tape, equation, inputs, template, turn)
+
+
+def unroll_scan(tape: Tape, params: dict, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+    consts, carry = params["num_consts"], params["num_carry"]
+    body, length = params["jaxpr"], params["length"]
+    shared, state, sliced = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+    stacked: list[Any] = [None] * length
+    for t in reversed(range(length)) if params["reverse"] else range(length):
+        here = [simple(tape, "index", {"t": t}, [x], INDEX, template, (*turn, t)) for x in sliced]
+        results = follow(tape, body.jaxpr, body.consts, [*shared, *state, *here], template, (*turn, t))
+        state, stacked[t] = results[:carry], results[carry:]
+    ys = [simple(tape, "stack", {}, list(column), STACK, template, turn) for column in zip(*stacked, strict=True)]
+    return [*state, *ys]
+
+
+def unroll_while(tape: Tape, params: dict, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+    test, body = params["cond_jaxpr"], params["body_jaxpr"]
+    tests, shared = params["cond_nconsts"], params["body_nconsts"]
+    asked, given, state = inputs[:tests], inputs[tests : tests + shared], inputs[tests + shared :]
+    for t in range(MOST_STEPS):
+        (again,) = follow(tape, test.jaxpr, test.consts, [*asked, *state], (*template, 0), (*turn, t))
+        if not tape.values[again]:
+            return state
+        state = follow(tape, body.jaxpr, body.consts, [*given, *state], (*template, 1), (*turn, t))
+    raise TooLong
+
+
+def primitive(tape: Tape, equation: Any, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+    name, params = equation.primitive.name, equation.params
+    rule = RULES.get(name)
+    dtype = getattr(equation.outvars[0].aval, "dtype", None)
+    integer = dtype is not None and not jnp.issubdtype(dtype, jnp.inexact) and name in RULES
+    simple = not integer or name in INTEGER_SAFE or is_moving(name) or np.dtype(dtype) == np.bool_
+    extended = any(not isinstance(tape.values[v], np.ndarray) for v in inputs)
+    if rule is None or not simple or extended or jnp.issubdtype(dtype, jnp.complexfloating):
+        rule = opaque(equation)
+    line = line_of(equation.source_info)
+    return add(tape, Step(name, params, tuple(inputs), (), rule, line, template, turn), len(equation.outvars))
+
+
+def simple(tape: Tape, op: str, params: dict, inputs: list[int], rule: Rule, template: tuple, turn: tuple) -> int:
+    line = Line("", 0, "")
+    return add(tape, Step(op, params, tuple(inputs), (), rule, line, (*template, -1), turn), 1)[0]
+
+
+def add(tape: Tape, step: Step, outputs: int) -> list[int]:
+    if len(tape.steps) >= MOST_STEPS:
+        raise TooLong
+    with np.errstate(all="ignore"):
+        result = step.rule.run(step.params, *(tape.values[v] for v in step.inputs))
+    results = result if isinstance(result, list) else [result]
+    assert len(results) == outputs
+    numbers = [new(tape, value) for value in results]
+    tape.steps.append(step._replace(outputs=tuple(numbers)))
+    return numbers
+
+
+def live_equations(jaxpr: Any) -> list[tuple[int, Any]]:
+    """The equations that the outputs depend on, with their places."""
+    wanted, live = {v for v in jaxpr.outvars if not isinstance(v, jex.Literal)}, []
+    for place, equation in reversed(list(enumerate(jaxpr.eqns))):
+        if wanted.intersection(equation.outvars):
+            live.append((place, equation))
+            wanted.update(v for v in equation.invars if not isinstance(v, jex.Literal))
+    return live[::-1]
+
+
+def is_moving(name: str) -> bool:
+    return name in ("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy")
+
+
+def as_value(value: Any) -> Any:
+    """A NumPy array; keys of randomness stay as they are."""
+    return value if jnp.issubdtype(getattr(value, "dtype", np.float64), jax.dtypes.extended) else np.asarray(value)
+
+
+def is_floating(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def inner(params: dict) -> Any:
+    """The program that a call runs."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if name in params:
+            found = params[name]
+            return found if hasattr(found, "consts") else jex.ClosedJaxpr(found, ())
+    return None
+
+
+def opaque(equation: Any) -> Rule:
+    """The rule of a primitive that RULES does not have: the equation alone, run and differentiated by JAX."""
+
+    def bind(*operands: Any) -> list[Any]:
+        results = equation.primitive.bind(*operands, **bind_params(equation))
+        return list(results) if equation.primitive.multiple_results else [results]
+
+    def run(params: Any, *operands: Any) -> list[Any]:
+        return [as_value(result) for result in compiled_run(*operands)]
+
+    compiled_run = jax.jit(bind)
+
+    @functools.cache
+    def pulling(k: int) -> Callable[..., Any]:
+        def pull_one(operands: Any, cotangents: Any) -> Any:
+            def vary(x: Any) -> list[Any]:
+                moved = [*operands[:k], x, *operands[k + 1 :]]
+                return [y for y in bind(*moved) if jnp.issubdtype(y.dtype, jnp.floating)]
+
+            return jax.vjp(vary, operands[k])[1](cotangents)[0]
+
+        return jax.jit(pull_one)
+
+    def pull(params: Any, k: int, operands: Any, outputs: Any, cotangents: Any) -> Any:
+        if not is_floating(operands[k]):
+            return None
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        cotangents = cotangents if isinstance(cotangents, list) else [cotangents]
+        pairs = zip(cotangents, outputs, strict=True)
+        given = [np.zeros_like(y) if dy is None else dy for dy, y in pairs if is_floating(y)]
+        return np.asarray(pulling(k)(list(operands), given))
+
+    return Rule(run, pull)
+
+
+def bind_params(equation: Any) -> dict[str, Any]:
+    """The parameters in the form `bind` takes them."""
+    found = equation.primitive.get_bind_params(equation.params)
+    return found[1] if isinstance(found, tuple) else found
+
+
+def index_run(params: Any, x: Any) -> Any:
+    return x[params["t"]]
+
+
+def index_pull(params: Any, k: int, operands: Any, y: Any, dy: Any) -> Any:
+    dx = np.zeros_like(operands[0])
+    dx[params["t"]] = dy
+    return dx
+
+
+INDEX = Rule(index_run, index_pull)
+
+
+def stack_run(params: Any, *xs: Any) -> Any:
+    return np.stack(xs) if isinstance(xs[0], np.ndarray) else jnp.stack(xs)
+
+
+STACK = Rule(stack_run, lambda params, k, operands, y, dy: dy[k])

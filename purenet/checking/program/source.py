@@ -1,0 +1,47 @@
+"""Where in the source an operation of the forward stands."""
+
+from __future__ import annotations
+
+import linecache
+import os
+from typing import Any, NamedTuple
+
+
+class Line(NamedTuple):
+    """A place in the source: the file, the line's number, and the expression as it is written there."""
+
+    file: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"`{self.text}` ({os.path.basename(self.file)}:{self.number})" if self.text else f"{self.file}"
+
+
+UNKNOWN = Line("", 0, "")
+
+
+def line_of(source_info: Any) -> Line:
+    """The user's line an equation of a jaxpr comes from; UNKNOWN where this JAX does not say.
+
+    JAX offers no public way to ask, so whatever changes there costs the line and nothing else.
+    """
+    try:
+        from jax._src import source_info_util
+
+        frame = source_info_util.user_frame(source_info.traceback)
+        return UNKNOWN if frame is None else line_at(frame)
+    except Exception:
+        return UNKNOWN
+
+
+def line_at(frame: Any) -> Line:
+    first = linecache.getline(frame.file_name, frame.start_line)
+    one_line = frame.end_line == frame.start_line and frame.end_column > frame.start_column
+    encoded = first.encode()
+    text = encoded[frame.start_column : frame.end_column].decode(errors="ignore") if one_line else first
+    return Line(frame.file_name, frame.start_line, shorten(text.strip()))
+
+
+def shorten(text: str, width: int = 70) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."

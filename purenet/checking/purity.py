@@ -1,0 +1,97 @@
+"""Whether forward and backward are functions of their arguments: traced twice, apart from each other.
+
+Tracing shows what running cannot: random numbers from NumPy or a counter become constants of the trace, and a value
+that forward leaves behind outside its residuals is a leaked tracer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..annotations import PyTree
+from .diagnose.evidence import Diagnosis
+from .experiment import CANNOT_TRACE, Experiment
+from .probe import join_inexact, split_inexact
+from .target import Target
+
+
+def purity(target: Target, experiment: Experiment) -> list[Diagnosis]:
+    """What is wrong with the target as a pair of pure functions."""
+    _, fixed = split_inexact(experiment.trees)
+
+    def forward(leaves: list) -> Any:
+        return target.forward(*join_inexact(leaves, fixed))
+
+    try:
+        if not same_trace(forward, experiment.leaves):
+            text = "the forward is not pure: two calls with the same arguments do different things"
+            fix = "take randomness from a key that is passed in, and change nothing outside (no counters, no np.random)"
+            return [Diagnosis("impure_forward", text, fix, 0.0, rank=0.0)]
+        return backward_purity(target, experiment, forward, fixed)
+    except CANNOT_TRACE:
+        return twice(experiment)
+
+
+def backward_purity(target: Target, experiment: Experiment, forward: Callable[..., Any], fixed: Any) -> list[Diagnosis]:
+    try:
+        y, saved = jax.eval_shape(forward, experiment.leaves)
+        y_tree = jax.tree.structure(y)
+
+        def backward(leaves: list, y: PyTree, saved: PyTree, dys: list) -> Any:
+            return target.backward(*join_inexact(leaves, fixed), y, saved, jax.tree.unflatten(y_tree, dys))
+
+        if same_trace(backward, experiment.leaves, y, saved, experiment.dys):
+            return []
+    except jax.errors.UnexpectedTracerError:
+        text = "the backward reads a value that the forward left behind outside its residuals"
+        fix = "return what the backward needs as residuals: a backward reads its arguments and nothing else"
+        return [Diagnosis("impure_backward", text, fix, 0.0, rank=0.0)]
+    except CANNOT_TRACE:
+        raise
+    except Exception:  # residuals that only live in one trace (Python values): nothing is said about them
+        return []
+    text = "the backward is not deterministic: two calls with the same arguments do different things"
+    fix = "draw nothing in the backward: keep the key, or what was drawn, as a residual"
+    return [Diagnosis("nondeterministic", text, fix, 0.0, rank=0.0)]
+
+
+def same_trace(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether two traces are the same program with the same constants."""
+    first, second = (jax.make_jaxpr(lambda *a: function(*a))(*arguments) for _ in range(2))
+    if str(first) != str(second) or len(first.consts) != len(second.consts):
+        return False
+    return all(same_constant(a, b) for a, b in zip(first.consts, second.consts, strict=True))
+
+
+def same_constant(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if jnp.issubdtype(getattr(a, "dtype", np.float64), jax.dtypes.extended):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype.kind == "f")
+
+
+def twice(experiment: Experiment) -> list[Diagnosis]:
+    """For functions that cannot be traced: run them twice."""
+    first, second = (experiment.hand(experiment.leaves, experiment.dys)[1] for _ in range(2))
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    if all(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True) for a, b in pairs):
+        return []
+    text = "the gradient is not deterministic: two calls with the same arguments differ"
+    return [Diagnosis("nondeterministic", text, "draw nothing in the backward", 0.0, rank=0.0)]
+
+
+def low_precision(experiment: Experiment, yours: Any) -> bool:
+    """Whether the hand-written side computes in less than float64 somewhere."""
+    if np.array_equal(np.asarray(yours, np.float32).astype(np.float64), yours):
+        return True
+    try:
+        closed = jax.make_jaxpr(lambda *a: experiment.plain[0](*a))(experiment.leaves, experiment.dys)
+    except Exception:
+        return False
+    return any(name in str(closed) for name in ("f32[", "bf16[", "f16["))
