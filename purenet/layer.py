@@ -9,7 +9,7 @@ Everything here works on plain pytrees and under jit, vmap and scan.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +40,7 @@ class Layer(NamedTuple):
       `rebuild_needs` names it.
     - `name` stands in paths and tables; `keeps` names what `residuals` holds; `parts` are the layers inside a
       combinator with their keys; `values` is the combinator's plan, which `purenet.plan` prints.
+    - `assemble(layers) -> Layer` gives the same combinator made of other parts, in the order of `parts`.
     """
 
     init: Callable[..., Any]
@@ -53,6 +54,7 @@ class Layer(NamedTuple):
     keeps: tuple[str, ...] = ()
     parts: tuple[tuple[str, Layer], ...] = ()
     values: tuple[Value, ...] = ()
+    assemble: Callable[[Sequence[Layer]], Layer] | None = None
 
 
 class Value(NamedTuple):
@@ -192,6 +194,7 @@ def objective(net: Layer, loss: Layer) -> Layer:
         name="objective",
         parts=((".net", net), (".loss", loss)),
         values=(Value("predictions", fate, why),),
+        assemble=lambda parts: objective(*parts),
     )
 
 

@@ -115,9 +115,16 @@ def plan_rows(layer: Layer, path: str, *, inside: bool = False) -> list[tuple[st
         rows += [(f"{path}: {side}", leaf_value(layer, side)) for side in ("input", "output")]
     rows += [(f"{path}: {kept}", Value(kept, KEPT, f"{layer.name} keeps it")) for kept in layer.keeps]
     for key, part in layer.parts:
+        if everything_inside(part) in {value.label for value in layer.values}:
+            continue  # one row speaks for all of it
         inner = plan_rows(part, f"{path}{key}.{part.name}", inside=True)
         rows += inner if part.parts or part.values else [row for row in inner if row[1].label in part.keeps]
     return rows
+
+
+def everything_inside(part: Layer) -> str:
+    """The label of the row of a combinator that says what becomes of all its part's values at once."""
+    return f"everything inside {part.name}"
 
 
 def leaf_value(layer: Layer, side: str) -> Value:

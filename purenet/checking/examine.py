@@ -113,7 +113,7 @@ def reasons(trial: Experiment, report: Report, yours: list[Any], truth: list[Any
     for i in bad:
         if single_precision(trial, i, yours[i], truth[i]):
             leaves[i] = leaves[i]._replace(verdict="PRECISION")
-            findings.append(precision_finding(trial.names[i]))
+            findings = [d for d in findings if d.kind != "not_linear"] + [precision_finding(trial.names[i])]
     bad = [i for i in bad if leaves[i].verdict == WRONG]
     unfinished = [i for i in bad if not np.all(np.isfinite(yours[i])) or not np.all(np.isfinite(truth[i]))]
     for i in unfinished:

@@ -28,6 +28,7 @@ import numpy as np
 from ..annotations import PyTree
 from ..layer import Key, Layer, Params, Residuals, State
 from ..randomness import clone_key, split_key
+from ..static import Static
 
 TOLERANCE = 1e-9
 BACKWARD, REBUILD, PLUMBING = "backward", "rebuild", "plumbing"
@@ -406,12 +407,14 @@ def judge_combinators(
 
     One that is right is not looked into. One that is wrong is blamed unless the mistakes inside it explain that.
     """
-    if not node.parts or not judge(node, repaired(node, blamed), samples[node.path], agrees):
+    wrong = judge(node, repaired(node, blamed), samples[node.path], agrees) if node.parts else []
+    if not wrong:
         return {}
     found: dict[tuple[Step, ...], list[Blame]] = {}
     for part in node.parts:
         found |= judge_combinators(part, blamed, samples, agrees)
-    wrong = judge(node, repaired(node, blamed | set(found)), samples[node.path], agrees)
+    if found:
+        wrong = judge(node, repaired(node, blamed | set(found)), samples[node.path], agrees)
     return found | ({node.path: wrong} if wrong else {})
 
 
@@ -430,20 +433,29 @@ def autodiff(layer: Layer) -> Layer:
     """The same layer with `jax.vjp` of its forward as backward. It keeps all it reads and relies on nothing around."""
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        saved = clone_key(key)
+        saved = key_to_data(clone_key(key))
         y, new_state, _ = layer.forward(params, state, x, key)
         return y, new_state, (state, x, saved)
 
     def backward(params: Params, x: None, y: None, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
-        state, x, key = residuals
+        state, x, saved = residuals
 
         def run(params: Params, x: PyTree) -> list[Any]:
-            return floating_leaves(layer.forward(params, state, x, clone_key(key))[0])
+            return floating_leaves(layer.forward(params, state, x, data_to_key(saved))[0])
 
         gradients = jax.vjp(run, params, x)[1](jax.tree.leaves(dy))
         return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else leaf, gradients)
 
     return Layer(layer.init, forward, backward, layer.predict, needs=(), name=layer.name)
+
+
+def key_to_data(key: Key) -> Any:
+    """A key as plain numbers: as residuals, keys in `lax.scan` under `jax.vmap` count as used when they are not."""
+    return None if key is None else (jax.random.key_data(key), Static(jax.random.key_impl(key)))
+
+
+def data_to_key(saved: Any) -> Key:
+    return None if saved is None else jax.random.wrap_key_data(saved[0], impl=saved[1].value)
 
 
 # Points.

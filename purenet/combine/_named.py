@@ -39,6 +39,10 @@ class Named(NamedTuple):
         """A list or dict of one item a layer."""
         return dict(zip(self.keys, items, strict=True)) if self.is_dict else list(items)
 
+    def build(self, combinator: Callable[..., Layer], layers: Sequence[Layer]) -> Layer:
+        """The combinator made of other layers under the same keys."""
+        return combinator(**self.pack(layers)) if self.is_dict else combinator(*layers)
+
     def unpack(self, items: Any, what: str = "parameters") -> list[Any]:
         """The items in the layers' order; anything that is not made for these layers is refused."""
         with at(self.kind):

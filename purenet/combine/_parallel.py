@@ -115,6 +115,7 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
         name="parallel",
         parts=fan.parts,
         values=parallel_values(fan, reads_output, rebuilt, slices_y),
+        assemble=functools.partial(fan.build, functools.partial(parallel, combine=combine, axis=axis)),
     )
 
 

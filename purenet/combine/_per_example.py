@@ -62,7 +62,15 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
         with at("per_example"):
             return reduce(jax.vmap(lambda x: objective.predict(params, (), x))(x))
 
-    return Layer(init, forward, backward, predict, name="per_example", parts=((".each", objective),))
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        name="per_example",
+        parts=((".each", objective),),
+        assemble=lambda parts: per_example(*parts, reduction=reduction),
+    )
 
 
 def batch_size(x: PyTree) -> int:

@@ -9,7 +9,7 @@ from jax import lax
 
 from ..annotations import PyTree
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
-from ..planning import DROPPED, KEPT
+from ..planning import DROPPED, KEPT, everything_inside
 from ..randomness import clone_key
 from ._named import at_step
 
@@ -40,9 +40,10 @@ def remat(layer: Layer) -> Layer:
         rebuild=None,
         name="remat",
         keeps=(),
-        parts=(),
+        parts=((".inside", layer),),
         values=(
             Value("input", KEPT, f"{layer.name} runs forward from it again"),
-            Value(f"everything inside {layer.name}", DROPPED, "the second forward computes it in the backward"),
+            Value(everything_inside(layer), DROPPED, "the second forward computes it in the backward"),
         ),
+        assemble=lambda parts: remat(*parts),
     )

@@ -82,6 +82,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             Value(f"input of each of {n} blocks", KEPT if keeps_input else DROPPED, why or "nothing reads it"),
             Value("output", KEPT if reads_y else DROPPED, why if reads_y else "nothing reads it"),
         ),
+        assemble=lambda parts: repeat(parts[0], n),
     )
 
 

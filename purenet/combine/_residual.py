@@ -64,4 +64,5 @@ def residual(layer: Layer) -> Layer:
         name="residual",
         parts=((".branch", layer),),
         values=(Value(f"output of {layer.name}", fate, why),),
+        assemble=lambda parts: residual(*parts),
     )

@@ -6,6 +6,7 @@ Backward walks the layers in reverse, dx_k = f_k'(dx_{k+1}). Reverse mode over a
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -106,4 +107,5 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         name="serial",
         parts=chain.parts,
         values=explain(layers, fates, ["input", *between, "output"]),
+        assemble=functools.partial(chain.build, serial),
     )

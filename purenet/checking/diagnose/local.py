@@ -5,6 +5,7 @@ In a loop all turns of an operation are changed together.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,17 +13,19 @@ import numpy as np
 
 from ..program.record import Program, Step
 from ..program.rules import UNARY, Unary
-from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
+from ..program.sweep import Change, from_value, out_cotangent, pull
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, retold
 from .leafwise import names
 from .naming import Factor, decode
 from .values import candidates, describe_value, quiet, word
 
 SELECTING = ("select_n", "max", "min", "clamp")
+MOST_ALONE = 120
+OUTPUT = -1
 
 
 class Unit(NamedTuple):
-    """An operation of the source: one step, or the steps of all turns of a loop."""
+    """An operation of the source: one step, or the steps of all turns of a loop together."""
 
     steps: tuple[int, ...]
 
@@ -32,7 +35,9 @@ def units(program: Program) -> list[Unit]:
     for k, step in enumerate(program.steps):
         if any(output in program.active for output in step.outputs):
             grouped.setdefault((step.template, step.op), []).append(k)
-    return [Unit(tuple(steps)) for steps in grouped.values()]
+    groups = [Unit(tuple(steps)) for steps in grouped.values()]
+    alone = [Unit((k,)) for unit in groups if len(unit.steps) > 1 for k in unit.steps]
+    return groups + alone if len(program.steps) <= MOST_ALONE else groups
 
 
 # Wrong local derivatives.
@@ -193,7 +198,12 @@ def gate_mistakes(operand: int) -> Iterator[tuple[str, str, Local, float]]:
         x = program.values[step.inputs[operand]]
         return np.where(dy > 0, dy, 0.0) if np.shape(dy) == np.shape(x) else None
 
+    def value(program: Program, step: Step, dy: Any) -> Any:
+        y = program.values[step.outputs[0]]
+        return dy * y if np.shape(y) == np.shape(program.values[step.inputs[operand]]) else None
+
     fix = "let dy through only where the forward took this branch"
+    yield "its value is used where its derivative (the gate) belongs", fix, value, 1.5
     yield "the gate is missing: dy passes where the forward took another branch", fix, open_gate, 1.4
     yield "the gate is inverted: dy passes where it must not, and the other way round", fix, inverted, 1.4
     yield "the gate looks at the sign of dy instead of the forward's input", fix, on_cotangent, 1.5
@@ -250,27 +260,36 @@ def operands(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 
 
 def saved_operands(step: Step, operand: int) -> list[int]:
-    """Which operands the gradient of `operand` reads; -1 stands for the operation's own input of a function."""
+    """Which operands the gradient of `operand` reads; OUTPUT stands for the operation's own output."""
     if step.op in ("mul", "dot_general", "conv_general_dilated"):
         return [1 - operand] if len(step.inputs) == 2 else []
     if step.op == "div":
-        return [1] if operand == 0 else [0, 1]
-    return [0] if step.op in UNARY and step.op not in ("neg", "stop_gradient", "abs", "sign") else []
+        return [1] if operand == 0 else [0, 1, OUTPUT]
+    if step.op not in UNARY or step.op in ("neg", "stop_gradient", "abs", "sign"):
+        return []
+    return [0, OUTPUT] if UNARY[step.op].from_output is not None else [0]
 
 
 Source = Callable[[Program, Step], Any]
+
+
+def saved_number(step: Step, saved: int) -> int:
+    return step.outputs[0] if saved == OUTPUT else step.inputs[saved]
 
 
 def reading(operand: int, saved: int, source: Source) -> Local:
     def rule(program: Program, step: Step, dy: Any) -> Any:
         values = [program.values[number] for number in step.inputs]
         other = source(program, step)
-        if other is None or np.shape(other) != np.shape(values[saved]):
+        if other is None or np.shape(other) != np.shape(program.values[saved_number(step, saved)]):
             return None
-        values[saved] = other
         if step.op in UNARY:
             function = UNARY[step.op]
-            return dy * function.slope(other, function.value(other))
+            slope = function.slope(other, function.value(other)) if saved == 0 else function.from_output
+            return dy * (slope if saved == 0 else slope(other))
+        if saved == OUTPUT:
+            return step.rule.pull(step.params, operand, values, other, dy)
+        values[saved] = other
         y = values[0] / values[1] if step.op == "div" else program.values[step.outputs[0]]
         return step.rule.pull(step.params, operand, values, y, dy)
 
@@ -284,7 +303,7 @@ def replacements(
     program = evidence.first.program
     assert program is not None
     step = program.steps[unit.steps[0]]
-    number = step.inputs[saved]
+    number = saved_number(step, saved)
     value = program.values[number]
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < 2:
         return
@@ -294,7 +313,7 @@ def replacements(
     for other in numbers:
         if other == number or np.shape(program.values[other]) != value.shape:
             continue
-        if program.maker.get(other, -1) in same_template and len(unit.steps) > 1:
+        if saved == OUTPUT and program.maker.get(other, -1) in same_template and len(unit.steps) > 1:
             continue
         source = relative(program, step, other) if len(unit.steps) > 1 else constant(other)
         if source is not None:
@@ -314,14 +333,19 @@ SAVED = "save and read the value that the forward used at this place"
 
 
 def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    if value.ndim >= 2 and value.shape[-1] == value.shape[-2]:
-        yield "not transposed (or transposed once too often)", lambda v: np.swapaxes(v, -1, -2)
-    if value.ndim >= 3:
-        for count in (1, 2, 3):
-            axes = tuple(a for a in range(value.ndim) if value.shape[a] <= 7)[:count]
-            if len(axes) == count and any(value.shape[a] > 1 for a in axes):
-                yield f"flipped along axes {axes}", lambda v, axes=axes: np.flip(v, axes)
-        yield "flipped along its last two axes", lambda v: np.flip(v, (-1, -2))
+    for a, b in itertools.combinations(range(value.ndim), 2):
+        if value.shape[a] == value.shape[b] > 1:
+            what = (
+                "not transposed, or transposed once too often"
+                if value.ndim == 2
+                else f"with axes {a} and {b} exchanged"
+            )
+            yield what, lambda v, a=a, b=b: np.swapaxes(v, a, b)
+    for count in (1, 2, 3):
+        for axes in itertools.combinations(range(value.ndim), count):
+            if all(value.shape[a] > 1 for a in axes):
+                where = f"axis {axes[0]}" if count == 1 else f"axes {axes}"
+                yield f"flipped along {where}", lambda v, axes=axes: np.flip(v, axes)
     for axis in range(value.ndim):
         for shift in (-1, 1):
             if value.shape[axis] > 2:
@@ -332,7 +356,7 @@ def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
 
 
 def changed(saved: int, change: Callable[[Any], Any]) -> Source:
-    return lambda program, step: change(program.values[step.inputs[saved]])
+    return lambda program, step: change(program.values[saved_number(step, saved)])
 
 
 def constant(number: int) -> Source:
@@ -358,7 +382,9 @@ def relative(program: Program, step: Step, other: int) -> Source | None:
     if other not in program.maker:
         return constant(other)
     made = program.steps[program.maker[other]]
-    if made.turn and made.turn != step.turn:
+    if not made.turn:
+        return constant(other)
+    if made.turn != step.turn:
         return None
     j = made.outputs.index(other)
     places = by_place(program)
@@ -377,8 +403,8 @@ def earlier(saved: int, by: int) -> Source:
     def source(program: Program, step: Step) -> Any:
         turns = {s.turn: s for s in program.steps if s.template == step.template and s.op == step.op}
         other = turns.get((*step.turn[:-1], step.turn[-1] + by))
-        value = program.values[step.inputs[saved]]
-        return np.zeros_like(value) if other is None else program.values[other.inputs[saved]]
+        value = program.values[saved_number(step, saved)]
+        return np.zeros_like(value) if other is None else program.values[saved_number(other, saved)]
 
     return source
 
@@ -387,7 +413,7 @@ def operand_diagnosis(
     evidence: Evidence, step: Step, saved: int, what: str, fix: str, match: Match, rank: float
 ) -> Diagnosis:
     at = f" at {step.line}" if step.line.text else ""
-    said = what.format(describe_value(evidence, step.inputs[saved]))
+    said = what.format(describe_value(evidence, saved_number(step, saved)))
     text = f"in your gradient of {evidence.label(match.leaves)}, {word(step.op)}{at} reads {said}"
     rank += 0.0 if match.whole else 0.6
     return Diagnosis("wrong_operand", text, fix, match.residual, names(evidence, match), str(step.line), rank)
@@ -433,9 +459,5 @@ def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match
     text = f"your gradient of {evidence.label(match.leaves)} passes {word(step.op)}{at} with {mine} instead of the "
     text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
     fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
-    rank = 1.9 if match.whole else 2.0
+    rank = 2.05
     return Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), str(step.line), rank)
-
-
-def edges_of(unit: Unit, operand: int) -> list[Edge]:
-    return [(k, operand) for k in unit.steps]

@@ -257,7 +257,8 @@ def pair_diagnosis(
         pieces.append(f"the path through {describe_nodes(evidence, [node])} {how}")
     text = f"in your gradient of {evidence.label(match.leaves)}, " + " and ".join(pieces)
     fix = "go through these two terms of the backward"
-    rank = 2.6 + plainness(gates) + (0.0 if match.whole else 0.4)
+    cut = all(abs(gate + 1) < 1e-6 for gate in gates)
+    rank = (1.9 if cut else 2.3) + plainness(gates) + (0.0 if match.whole else 0.4)
     return Diagnosis("two_paths", text, fix, match.residual, names(evidence, match), line_of(evidence, pair[0]), rank)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from .axes import other_axes
+from .blocks import expressions, turned
 from .coupling import coupled, localised, support
 from .evidence import Diagnosis, Evidence
 from .leafwise import arranged, extra, scaled, swapped, zero
@@ -18,15 +20,16 @@ from .local import derivatives, operands, other_cotangents
 from .naming import Factor, factors
 from .paths import repeated_paths, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices
+from .terms import terms
 from .variants import known_functions, moved_constants, other_constants, swapped_values, through_stops
 
 Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
 
 STAGES: tuple[tuple[Family, ...], ...] = (
-    (nonlinear, zero, scaled, arranged, swapped, extra, output_slices, through_stops, known_functions),
-    (single_paths, repeated_paths, derivatives, operands, moved_constants, coupled, support),
-    (other_cotangents, other_constants, inner_slices, leaf_factors, two_paths),
-    (swapped_values, localised),
+    (nonlinear, zero, scaled, arranged, swapped, extra, output_slices, through_stops),
+    (single_paths, repeated_paths, derivatives, operands, expressions, moved_constants, known_functions, coupled),
+    (other_axes, other_cotangents, other_constants, inner_slices, leaf_factors, two_paths, turned, support),
+    (swapped_values, terms, localised),
 )
 
 PLAIN = 2.5

@@ -13,6 +13,7 @@ from ..program.rules import Rule, erf, logistic, smooth_gauss
 from ..program.sweep import gradients, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual
 from .leafwise import names
+from .local import rearranged
 from .naming import Factor
 from .values import describe_value, quiet
 
@@ -49,27 +50,36 @@ def without_stops(program: Program | None) -> Program:
 
 
 def other_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """The gradient of the forward with one of its constants changed."""
+    """The gradient of the forward with one of its constants changed, wherever it stands or at one place."""
     program = evidence.first.program
     if program is None:
         return
-    for number in program.literals:
-        value = np.asarray(program.values[number])
-        if value.ndim or value.dtype.kind != "f" or not np.isfinite(value) or not used(program, number):
-            continue
-        for trial in trials(evidence, number, float(value)):
+    for numbers in constant_groups(program):
+        value = float(program.values[numbers[0]])
+        for trial in trials(evidence, numbers, value):
 
-            def predict(point: Point, number: int = number, trial: float = trial) -> Leaves:
-                return changed_gradient(point, {number: trial})
+            def predict(point: Point, numbers: tuple[int, ...] = numbers, trial: float = trial) -> Leaves:
+                return changed_gradient(point, dict.fromkeys(numbers, trial))
 
             match = explains(evidence, predict)
             if match:
-                yield constant_diagnosis(evidence, number, trial, match)
+                yield constant_diagnosis(evidence, numbers[0], trial, match)
                 break
 
 
+def constant_groups(program: Program) -> list[tuple[int, ...]]:
+    """Constants written in the forward: those of one value together, then each alone."""
+    by_value: dict[float, list[int]] = {}
+    for number in program.literals:
+        value = np.asarray(program.values[number])
+        if not value.ndim and value.dtype.kind == "f" and np.isfinite(value) and used(program, number):
+            by_value.setdefault(float(value), []).append(number)
+    together = [tuple(numbers) for numbers in by_value.values()]
+    return together + [(number,) for numbers in together if len(numbers) > 1 for number in numbers]
+
+
 def used(program: Program, number: int) -> bool:
-    return any(number in step.inputs and set(step.outputs) & program.active for step in program.steps)
+    return any(number in step.inputs for step in program.steps)
 
 
 def changed_gradient(point: Point, changed: dict[int, Any]) -> Leaves:
@@ -78,23 +88,23 @@ def changed_gradient(point: Point, changed: dict[int, Any]) -> Leaves:
     return quiet(lambda c: gradient_at(point, rerun(point.program, point.inputs, c)), changed)
 
 
-def trials(evidence: Evidence, number: int, value: float) -> Iterator[float]:
+def trials(evidence: Evidence, numbers: tuple[int, ...], value: float) -> Iterator[float]:
     """Numbers people write instead, and the one that a secant finds."""
     for trial in [*TRIALS, 2 * value, value / 2, -value, 1 / value if value else 0.0, value**2, 1 - value, 10 * value]:
         if abs(trial - value) > 1e-12 * abs(value):
             yield trial
-    solved = solve_constant(evidence, number, value)
+    solved = solve_constant(evidence, numbers, value)
     if solved is not None:
         yield solved
 
 
-def solve_constant(evidence: Evidence, number: int, value: float) -> float | None:
+def solve_constant(evidence: Evidence, numbers: tuple[int, ...], value: float) -> float | None:
     """The constant that makes the gradient most like yours, by Gauss-Newton on the first point."""
     point = evidence.first
     mine = np.concatenate([np.ravel(point.yours[i]) for i in evidence.wrong])
 
     def at(c: float) -> Any:
-        leaves = changed_gradient(point, {number: c})
+        leaves = changed_gradient(point, dict.fromkeys(numbers, c))
         return np.concatenate([np.ravel(leaves[i]) for i in evidence.wrong])
 
     c, step = value, 1e-6 * max(abs(value), 1e-3)
@@ -116,7 +126,7 @@ def solve_constant(evidence: Evidence, number: int, value: float) -> float | Non
 def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Match) -> Diagnosis:
     program = evidence.first.program
     assert program is not None
-    step = next(s for s in program.steps if number in s.inputs and set(s.outputs) & program.active)
+    step = next(s for s in program.steps if number in s.inputs)
     value = float(program.values[number])
     text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with {trial:.6g} in place "
     text += f"of the constant {value:.6g} at {step.line}"
@@ -173,14 +183,17 @@ def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -
 
 
 def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """A value of the forward computed a little differently in the backward: n - 1 for n, a square for its root."""
+    """A value of the forward computed or arranged a little differently in the backward."""
     program = evidence.first.program
     if program is None:
         return
-    for number, k in program.maker.items():
-        if number not in program.active or number not in evidence.first.cotangents or program.steps[k].turn:
+    numbers = [n for n in (*program.inputs, *program.maker) if n in program.active and n not in program.outputs]
+    for number in numbers[:MOST_VALUES]:
+        value = program.values[number]
+        if number in program.maker and program.steps[program.maker[number]].turn:
             continue
-        for what, change in VALUE_CHANGES:
+        changes = [(f"{{}} {name}", change) for name, change in rearranged(value)] if np.size(value) > 1 else []
+        for what, change in [*changes, *VALUE_CHANGES]:
 
             def predict(point: Point, number: int = number, change: Any = change) -> Leaves | None:
                 assert point.program is not None
@@ -192,10 +205,12 @@ def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
                 text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with "
                 text += f"{what.format(describe_value(evidence, number))}"
                 fix = "use the forward's value in the backward"
-                rank = 2.8 if match.whole else 3.3
-                line = str(program.steps[k].line)
+                rank = 2.0 if match.whole else 2.4
+                line = str(program.steps[program.maker[number]].line) if number in program.maker else ""
                 yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), line, rank)
 
+
+MOST_VALUES = 60
 
 VALUE_CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
     ("the square of {} in its place", np.square),
@@ -204,9 +219,7 @@ VALUE_CHANGES: list[tuple[str, Callable[[Any], Any]]] = [
     ("the negative of {} in its place", np.negative),
     ("twice {} in its place", lambda v: 2 * v),
     ("half of {} in its place", lambda v: v / 2),
-    ("1 in place of {}", np.ones_like),
     ("0 in place of {}", np.zeros_like),
-    ("the absolute value of {} in its place", np.abs),
     ("the mean over the first axis of {} in its place", lambda v: mean_over(v, 0)),
     ("the mean over the last axis of {} in its place", lambda v: mean_over(v, -1)),
 ]
@@ -273,4 +286,4 @@ def known_functions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnos
             if worst < 1e-6:
                 text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
                 fix = "differentiate the function that the forward computes"
-                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 1.2)
+                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 1.95)

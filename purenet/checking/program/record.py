@@ -8,7 +8,8 @@ ask for the gradient again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,7 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
     rule: Rule
     line: Line
-    template: tuple[int, ...]
+    template: tuple[Any, ...]
     turn: tuple[int, ...]
 
 
@@ -73,9 +74,29 @@ def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
         if step.op != "stop_gradient" and active.intersection(step.inputs):
             active.update(v for v in step.outputs if is_floating(tape.values[v]))
     maker = {output: k for k, step in enumerate(tape.steps) for output in step.outputs}
-    return Program(
-        tuple(tape.steps), tuple(numbers), tuple(outputs), tape.values, frozenset(active), maker, tuple(tape.literals)
-    )
+    steps = with_python_loops(tape)
+    return Program(steps, tuple(numbers), tuple(outputs), tape.values, frozenset(active), maker, tuple(tape.literals))
+
+
+def with_python_loops(tape: Tape) -> tuple[Step, ...]:
+    """Steps that a Python loop has unrolled: the same operation of the same source line at the same shapes. Their
+    order says the turn."""
+
+    def key(step: Step) -> Hashable:
+        shapes = tuple(np.shape(tape.values[number]) for number in (*step.inputs, *step.outputs))
+        return step.line, step.op, shapes
+
+    counts = Counter(key(step) for step in tape.steps if not step.turn and step.line.text)
+    seen: Counter = Counter()
+    found = []
+    for step in tape.steps:
+        place = key(step)
+        if not step.turn and step.line.text and counts[place] > 1:
+            found.append(step._replace(template=(place,), turn=(seen[place],)))
+            seen[place] += 1
+        else:
+            found.append(step)
+    return tuple(found)
 
 
 class Tape(NamedTuple):

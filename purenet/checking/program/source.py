@@ -13,6 +13,7 @@ class Line(NamedTuple):
     file: str
     number: int
     text: str
+    column: int = 0
 
     def __str__(self) -> str:
         return f"`{self.text}` ({os.path.basename(self.file)}:{self.number})" if self.text else f"{self.file}"
@@ -40,7 +41,7 @@ def line_at(frame: Any) -> Line:
     one_line = frame.end_line == frame.start_line and frame.end_column > frame.start_column
     encoded = first.encode()
     text = encoded[frame.start_column : frame.end_column].decode(errors="ignore") if one_line else first
-    return Line(frame.file_name, frame.start_line, shorten(text.strip()))
+    return Line(frame.file_name, frame.start_line, shorten(text.strip()), frame.start_column)
 
 
 def shorten(text: str, width: int = 70) -> str:

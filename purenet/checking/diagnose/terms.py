@@ -1,0 +1,111 @@
+"""A mistake in one term only: an operation changed along the paths that run through one value, right along others.
+
+The gradient of a layer norm is a sum of terms, one for each way from x to y. People forget a factor in one of them:
+the mean's term without the scale, say, where the two others have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..program.record import Program, Step
+from ..program.sweep import from_value, gradients, pull, sweep
+from .evidence import Diagnosis, Evidence, Leaves, Point, explains
+from .leafwise import names
+from .local import SELECTING, Local, Unit, bind, candidates, constant, reading, saved_operands, units
+from .naming import Factor
+from .paths import describe_nodes, distinct_nodes, nodes
+from .values import describe_value, word
+
+MOST_TERMS = 12
+MOST_UNITS = 40
+
+
+def terms(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    program = evidence.first.program
+    if program is None:
+        return
+    values = [node[1] for node, _ in distinct_nodes(evidence, nodes(program)) if node[0] < 0][:MOST_TERMS]
+    for unit in units(program)[:MOST_UNITS]:
+        step = program.steps[unit.steps[0]]
+        if len(unit.steps) > 1 or step.op in SELECTING:
+            continue
+        for operand, number in enumerate(step.inputs):
+            if number not in program.active:
+                continue
+            for what, rule in term_rules(evidence, step, operand):
+                yield from in_terms(evidence, unit, operand, rule, what, values)
+
+
+def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[str, Local]]:
+    program = evidence.first.program
+    assert program is not None
+
+    def left_out(program: Program, step: Step, dy: Any) -> Any:
+        return dy if np.shape(dy) == np.shape(program.values[step.inputs[operand]]) else None
+
+    def twice(program: Program, step: Step, dy: Any) -> Any:
+        once = pull(program, step, operand, dy)
+        return pull(program, step, operand, once) if np.shape(once) == np.shape(dy) else None
+
+    if step.op not in ("add", "sub", "add_any", "neg", "broadcast_in_dim", "reduce_sum", "reshape", "transpose"):
+        yield "the factor of {} is left out", left_out
+        yield "the factor of {} is applied twice", twice
+    for saved in saved_operands(step, operand):
+        if saved < 0:
+            continue
+        shape = np.shape(program.values[step.inputs[saved]])
+        for other in candidates(program):
+            if other != step.inputs[saved] and np.shape(program.values[other]) == shape:
+                said = f"{{}} reads {describe_value(evidence, other)} in place of "
+                yield said + describe_value(evidence, step.inputs[saved]), reading(operand, saved, constant(other))
+
+
+def in_terms(
+    evidence: Evidence, unit: Unit, operand: int, rule: Local, what: str, values: list[int]
+) -> Iterator[Diagnosis]:
+    program = evidence.first.program
+    assert program is not None
+    changed = [changed_cotangents(point, unit, operand, rule) for point in evidence.points[:1]]
+    if changed[0] is None:
+        return
+    for number in values:
+
+        def predict(point: Point, number: int = number) -> Leaves | None:
+            found = changed[0] if point is evidence.first else changed_cotangents(point, unit, operand, rule)
+            if found is None or number not in found or number not in point.cotangents:
+                return None
+            assert point.program is not None
+            difference = found[number] - point.cotangents[number]
+            if not np.any(difference) or not np.all(np.isfinite(difference)):
+                return None
+            extra = from_value(point.program, number, difference)
+            return [t + e for t, e in zip(point.truth, extra, strict=True)]
+
+        match = explains(evidence, predict)
+        if match:
+            step = program.steps[unit.steps[0]]
+            at = f"{word(step.op)} at {step.line}" if step.line.text else word(step.op)
+            through = describe_nodes(evidence, [(-1, number)])
+            text = f"in your gradient of {evidence.label(match.leaves)}, in the term through {through} only: "
+            text += what.format(at)
+            fix = "this term passes the same operations as the others: give it the same factors"
+            rank = 2.4 if match.whole else 2.7
+            leaves = names(evidence, match)
+            yield Diagnosis("wrong_operand", text, fix, match.residual, leaves, str(step.line), rank)
+
+
+def changed_cotangents(point: Point, unit: Unit, operand: int, rule: Local) -> Any:
+    program = point.program
+    assert program is not None
+    k = unit.steps[0]
+    if program.steps[k].outputs[0] not in point.cotangents:
+        return None
+    change = bind(program, k, rule)
+    if change(point.cotangents[program.steps[k].outputs[0]]) is None:
+        return None
+    found = sweep(program, point.dys, {(k, operand): change})
+    return found if gradients(program, found) else None
