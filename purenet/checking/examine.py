@@ -87,8 +87,9 @@ def not_linear(trial: Experiment, yours: list[Any]) -> list[Diagnosis]:
         return []
     at_large = align(trial, trial.hand(trial.leaves, [-1000.0 * dy for dy in trial.dys])[1], yours)[0]
     for name, once, large in zip(trial.names, yours, at_large, strict=True):
-        if large is None or norm(large + 1000 * once) > 1e-9 * 1000 * norm(once):
-            text = "your backward is not linear in the incoming cotangent: -1000 dy gives something else than -1000 "
+        finite = np.all(np.isfinite(once))
+        if finite and (large is None or not norm(large + 1000 * once) <= 1e-9 * 1000 * norm(once)):
+            text = "your backward is not linear in the upstream cotangent: -1000 dy gives something else than -1000 "
             text += "times the gradient"
             fix = "every term must contain dy exactly once: look for a clip, a threshold or a norm"
             return [Diagnosis("not_linear", text, fix, 0.0, (name,), rank=2.9)]
@@ -133,9 +134,9 @@ def reasons(trial: Experiment, report: Report, yours: list[Any], truth: list[Any
 
 
 def precision_finding(name: str) -> Diagnosis:
-    text = f"your gradient of {name} is right as a formula: the error is what single precision makes, jax.grad in "
-    text += "float32 is off by as much"
-    fix = "keep the dtype of the arguments: look for a cast, a float32 constant, or a NumPy float32 array"
+    text = f"your gradient of {name} is right as a formula: the error is what low precision makes, jax.grad in "
+    text += "low precision is off by as much"
+    fix = "keep the dtype of the arguments: look for a cast, or a constant array, of a lower precision"
     return Diagnosis("low_precision", text, fix, 0.0, (name,), rank=0.1)
 
 

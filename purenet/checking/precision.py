@@ -19,11 +19,12 @@ WORSE = 4.0
 
 def single_precision(trial: Experiment, i: int, yours: Any, truth: Any) -> bool:
     """Whether single precision explains the error of a leaf: it is used, and jax.grad in it is off by as much."""
-    error = norm(yours - truth)
-    if not np.isfinite(error) or error > 1e-2 * norm(truth) or not low_precision(trial, yours):
+    error, dtype = norm(yours - truth), low_precision(trial, yours)
+    if not np.isfinite(error) or dtype is None or error > 100 * float(jnp.finfo(dtype).eps) * norm(truth):
         return False
-    reference = rounded(trial, np.float32)
-    return reference is not None and error <= 2 * WORSE * max(norm(reference[i] - truth), 6e-8 * norm(truth))
+    reference = rounded(trial, dtype)
+    least = 0.5 * float(jnp.finfo(dtype).eps) * norm(truth)
+    return reference is not None and error <= 2 * WORSE * max(norm(reference[i] - truth), least)
 
 
 def rounded(trial: Experiment, dtype: Any) -> list[Any] | None:

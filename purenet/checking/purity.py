@@ -86,12 +86,13 @@ def twice(experiment: Experiment) -> list[Diagnosis]:
     return [Diagnosis("nondeterministic", text, "draw nothing in the backward", 0.0, rank=0.0)]
 
 
-def low_precision(experiment: Experiment, yours: Any) -> bool:
-    """Whether the hand-written side computes in less than float64 somewhere."""
-    if np.array_equal(np.asarray(yours, np.float32).astype(np.float64), yours):
-        return True
+def low_precision(experiment: Experiment, yours: Any) -> Any:
+    """The lowest precision that the hand-written side computes in, if it is not float64; else None."""
     try:
-        closed = jax.make_jaxpr(lambda *a: experiment.plain[0](*a))(experiment.leaves, experiment.dys)
+        text = str(jax.make_jaxpr(lambda *a: experiment.plain[0](*a))(experiment.leaves, experiment.dys))
     except Exception:
-        return False
-    return any(name in str(closed) for name in ("f32[", "bf16[", "f16["))
+        text = ""
+    for mark, dtype in (("bf16[", jnp.bfloat16), ("f16[", jnp.float16), ("f32[", jnp.float32)):
+        if mark in text.replace("bf16[", "") or (mark == "bf16[" and mark in text):
+            return dtype
+    return jnp.float32 if np.array_equal(np.asarray(yours, np.float32).astype(np.float64), yours) else None

@@ -7,7 +7,8 @@
       backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with params
 
   `[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other
-  one stands for the residuals where forward returns them, and for x where it does not.
+  one stands for the residuals where forward returns them, and for x where it does not. A pair that forward returns
+  is two outputs only where backward reads nothing but x and y, and both are arrays that forward has made.
 - A function with a derivative rule of its own, `f(x)`, `f(params, x)` or `f(*x)`: under `jax.custom_vjp`, whose
   undecorated function is the reference, or any function beside another one given as `reference`.
 """
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ..annotations import PyTree
 from ..layer import Layer, describe
@@ -97,7 +99,8 @@ def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ta
 
     def run(params: PyTree, x: PyTree) -> tuple[PyTree, tuple[PyTree, Static]]:
         result = forward(params, x) if has_params else forward(x)
-        saves = isinstance(result, tuple) and len(result) == 2 and reads_residuals(reads)
+        saves = isinstance(result, tuple) and len(result) == 2
+        saves = saves and (reads_residuals(reads) or not is_output(result[1], (params, x)))
         return (result[0], (result[1], Static(True))) if saves else (result, ((), Static(False)))
 
     def run_back(params: PyTree, x: PyTree, y: PyTree, saved: tuple[PyTree, Static], dy: PyTree) -> Any:
@@ -113,6 +116,14 @@ def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ta
 def reads_residuals(reads: list[str]) -> bool:
     """Whether a pair's backward reads anything that can only be what forward saved beside y."""
     return any(name not in ("x", "y") for name in reads) or not reads
+
+
+def is_output(second: Any, arguments: Any) -> bool:
+    """Whether the second of two things a forward returns is an output: floating arrays, and not what it was given."""
+    given = {id(leaf) for leaf in jax.tree.leaves(arguments)}
+    leaves = jax.tree.leaves(second)
+    arrays = [hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    return bool(leaves) and all(arrays) and not any(id(leaf) in given for leaf in leaves)
 
 
 def two(result: Any) -> tuple[PyTree, PyTree]:

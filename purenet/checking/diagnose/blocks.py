@@ -12,13 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..program.record import Program, is_floating
-from ..program.sweep import from_value, pull_from
+from ..program.sweep import from_value, pull_from, rerun
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains_scaled, norm
+from .functions import FUNCTIONS, ROW_RULES
 from .leafwise import names
+from .local import complement, proportional, rearranged
 from .naming import Factor, decode
 from .values import describe_value, quiet
 
 MOST = 160
+MOST_PASSAGES = 24
+MOST_BETWEEN = 16
 
 
 class Block(NamedTuple):
@@ -36,18 +40,28 @@ def blocks(program: Program) -> list[Block]:
         if step.line.text and set(step.outputs) & program.active:
             turn = step.turn if step.turn and not isinstance(step.template[0], tuple) else ()
             grouped.setdefault((step.line, turn), []).append(k)
-    found = []
-    for steps in grouped.values():
-        block = block_of(program, steps)
-        if len(steps) > 1 and block is not None:
-            found.append(block)
-    return found
+    found = [block_of(program, steps) for steps in grouped.values() if len(steps) > 1]
+    return [block for block in found if block is not None] + whole(program)
+
+
+def whole(program: Program) -> list[Block]:
+    """From an input to an output of its shape: the layer itself."""
+    everything = tuple(range(len(program.steps)))
+    return [
+        Block(everything, enters, leaves)
+        for enters in program.inputs
+        for leaves in program.outputs
+        if leaves in program.active
+        and np.shape(program.values[enters]) == np.shape(program.values[leaves])
+        and len(everything) > 1
+        and np.size(program.values[enters]) > 1
+    ]
 
 
 def block_of(program: Program, steps: list[int]) -> Block | None:
     inside = {number for k in steps for number in program.steps[k].outputs}
     enter = {n for k in steps for n in program.steps[k].inputs if n in program.active and n not in inside}
-    outside = [s for k, s in enumerate(program.steps) if k not in steps]
+    outside = [s for k, s in enumerate(program.steps) if k not in steps and set(s.outputs) & program.active]
     leave = {n for n in inside if n in program.outputs or any(n in s.inputs for s in outside)} & program.active
     if len(enter) != 1 or len(leave) != 1:
         return None
@@ -65,11 +79,62 @@ def through(program: Program, block: Block, dy: Any) -> Any:
     return found.get(block.enters, np.zeros_like(dy))
 
 
+def passages(program: Program) -> list[Block]:
+    """From a value to a later one of its shape that depends on nothing else: several expressions that make one
+    function, x * sigmoid(x) or a softmax written out."""
+    active = [n for n in program.maker if n in program.active and 1 < np.size(program.values[n]) <= 4000]
+    ancestors: dict[int, frozenset[int]] = {n: frozenset([n]) for n in program.inputs}
+    for step in program.steps:
+        above = frozenset().union(*(ancestors.get(n, frozenset()) for n in step.inputs if n in program.active))
+        ancestors |= {output: above | {output} for output in step.outputs if output in program.active}
+    found = []
+    for leaves in active:
+        for enters in sorted(ancestors[leaves] - {leaves}):
+            same = np.shape(program.values[enters]) == np.shape(program.values[leaves])
+            if same and np.size(program.values[enters]) > 1 and dominates(program, enters, leaves):
+                steps = between(program, ancestors, enters, leaves)
+                if 1 < len(steps) <= MOST_BETWEEN:
+                    found.append(Block(steps, enters, leaves))
+    return found[:MOST_PASSAGES]
+
+
+def dominates(program: Program, enters: int, leaves: int) -> bool:
+    """Whether everything active that reaches `leaves` comes through `enters`."""
+    waiting, seen = [leaves], set()
+    while waiting:
+        number = waiting.pop()
+        if number == enters or number in seen:
+            continue
+        seen.add(number)
+        if number in program.inputs:
+            return False
+        waiting += [n for n in program.steps[program.maker[number]].inputs if n in program.active]
+    return True
+
+
+def between(program: Program, ancestors: dict[int, frozenset[int]], enters: int, leaves: int) -> tuple[int, ...]:
+    inside = [n for n in ancestors[leaves] if n in program.maker and enters in ancestors[n] and n != enters]
+    return tuple(sorted({program.maker[n] for n in inside}))
+
+
 def expressions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """One expression of the source, or the layer as a whole."""
     program = evidence.first.program
-    if program is None:
-        return
-    for block in blocks(program):
+    if program is not None:
+        yield from mistaken(evidence, known, blocks(program), 0.0)
+
+
+def compositions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Several expressions that make one function."""
+    program = evidence.first.program
+    if program is not None:
+        yield from mistaken(evidence, known, passages(program), 0.3)
+
+
+def mistaken(evidence: Evidence, known: list[Factor], found: list[Block], later: float) -> Iterator[Diagnosis]:
+    program = evidence.first.program
+    assert program is not None
+    for block in found:
         for what, fix, kind, change, rank in block_mistakes():
 
             def parts(point: Point, block: Block = block, change: Any = change) -> tuple[Leaves, Leaves] | None:
@@ -77,13 +142,17 @@ def expressions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 
             for match, c in explains_scaled(evidence, parts):
                 factor = decode(c, known)
+                if abs(c) < 1e-9 or factor.rank >= 2:
+                    continue
                 times = "" if abs(c - 1) < 1e-6 else f", times {factor.text}"
                 where = describe_value(evidence, block.leaves)
+                if later:
+                    where += f" as a function of {describe_value(evidence, block.enters)}"
                 text = f"in your gradient of {evidence.label(match.leaves)}, {where}: {what}{times}"
                 penalty = (0.0 if match.whole else 0.6) + (0.0 if not times else 0.5 + factor.rank)
                 line = str(program.steps[block.steps[-1]].line)
                 leaves = names(evidence, match)
-                yield Diagnosis(kind, text, fix, match.residual, leaves, line, rank + penalty)
+                yield Diagnosis(kind, text, fix, match.residual, leaves, line, rank + penalty + later)
 
 
 def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple[Leaves, Leaves] | None:
@@ -94,14 +163,21 @@ def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple
         return None
     right = through(program, block, dy)
     x, y = program.values[block.enters], program.values[block.leaves]
-    other = quiet(lambda d: change(lambda e: through(program, block, e), x, y, d), dy)
+
+    def pull_at(e: Any, place: Any = None) -> Any:
+        there = program if place is None else rerun(program, point.inputs, {block.enters: place})
+        return through(there, block, e)
+
+    other = quiet(lambda d: change(pull_at, x, y, d), dy)
     if other is None or np.shape(other) != np.shape(right) or not np.all(np.isfinite(other)):
+        return None
+    if proportional(other, right):
         return None
     base = [t - c for t, c in zip(point.truth, from_value(program, block.enters, right), strict=True)]
     return base, from_value(program, block.enters, other)
 
 
-Pull = Callable[[Any], Any]
+Pull = Callable[..., Any]  # (cotangent, at another input) -> cotangent
 
 
 def jacobian(pull: Pull, like: Any) -> Any:
@@ -140,41 +216,40 @@ def as_transposed(pull: Pull, x: Any, y: Any, dy: Any) -> Any:
 
 
 def block_mistakes() -> Iterator[tuple[str, str, str, Callable[..., Any], float]]:
-    fix = "multiply by the derivative of the whole expression"
-    kind = "local_derivative"
-    yield "its derivative is left out (taken as 1)", fix, kind, with_slope(lambda d, x, y: 1.0), 1.45
-    yield "its output is used where its derivative belongs", fix, kind, with_slope(lambda d, x, y: y), 1.55
-    yield "its input is used where its derivative belongs", fix, kind, with_slope(lambda d, x, y: x), 1.75
-    yield "1 minus its output stands where its derivative belongs", fix, kind, with_slope(lambda d, x, y: 1 - y), 1.75
-    yield (
-        "y (1 - y) with its output y stands where its derivative belongs",
-        fix,
-        kind,
-        with_slope(lambda d, x, y: y * (1 - y)),
-        1.7,
-    )
-    yield (
-        "1 - y^2 with its output y stands where its derivative belongs",
-        fix,
-        kind,
-        with_slope(lambda d, x, y: 1 - y * y),
-        1.7,
-    )
-    yield "its derivative is applied twice", fix, kind, lambda pull, x, y, dy: pull(pull(dy)), 1.5
-    yield "its derivative is inverted: 1 - f' where f' belongs", fix, kind, with_slope(lambda d, x, y: 1 - d), 1.65
-    yield "its derivative is multiplied by its output", fix, kind, with_slope(lambda d, x, y: d * y), 1.95
-    yield "its derivative is multiplied by its input", fix, kind, with_slope(lambda d, x, y: d * x), 1.95
-    yield "the absolute value of its derivative is used", fix, kind, with_slope(lambda d, x, y: np.abs(d)), 1.9
+    fix, kind = "multiply by the derivative of the whole expression", "local_derivative"
+    slopes: list[tuple[str, Callable[[Any, Any, Any], Any], float]] = [
+        ("its derivative is left out (taken as 1)", lambda d, x, y: 1.0, 1.65),
+        ("its output is used where its derivative belongs", lambda d, x, y: y, 1.75),
+        ("its input is used where its derivative belongs", lambda d, x, y: x, 1.85),
+        ("1 minus its output stands where its derivative belongs", lambda d, x, y: 1 - y, 1.85),
+        ("y (1 - y) with its output y stands where its derivative belongs", lambda d, x, y: y * (1 - y), 1.8),
+        ("1 - y^2 with its output y stands where its derivative belongs", lambda d, x, y: 1 - y * y, 1.8),
+        ("its derivative is squared", lambda d, x, y: d * d, 1.75),
+        ("its derivative is inverted: 1 - f' where f' belongs", lambda d, x, y: complement(d), 1.75),
+        ("its derivative is multiplied by its output", lambda d, x, y: d * y, 2.05),
+        ("its derivative is multiplied by its input", lambda d, x, y: d * x, 2.05),
+        ("the absolute value of its derivative is used", lambda d, x, y: np.abs(d), 2.0),
+        ("its derivative stands in the denominator: 1 / f' where f' belongs", lambda d, x, y: 1 / d, 2.0),
+    ]
+    slopes += [
+        (f"the derivative of {name} stands where its own belongs", lambda d, x, y, f=f: f(x), 2.05)
+        for name, f in FUNCTIONS
+    ]
+    for what, slope, rank in slopes:
+        yield what, fix, kind, with_slope(slope), rank
+    yield "its derivative is applied twice", fix, kind, lambda pull, x, y, dy: pull(pull(dy)), 1.7
+    what = "its derivative is evaluated at its output instead of its input"
+    yield what, fix, kind, lambda pull, x, y, dy: pull(dy, y), 1.75
+    what = "its derivative is evaluated at the upstream cotangent instead of its input"
+    yield what, fix, kind, lambda pull, x, y, dy: pull(dy, dy), 1.85
+    for name, rule in ROW_RULES:
+        yield f"{name} stands where its own rule belongs", fix, kind, lambda pull, x, y, dy, r=rule: r(x, y, dy), 2.0
+        what = f"{name} is applied on top of its own"
+        yield what, fix, kind, lambda pull, x, y, dy, r=rule: r(x, y, pull(dy)), 2.0
+    what = "its Jacobian is taken as diagonal: the terms that couple the elements are missing"
     fix = "add the terms that couple the elements; for softmax dx = y (dy - sum(dy y))"
-    yield (
-        "its Jacobian is taken as diagonal: the terms that couple the elements are missing",
-        fix,
-        "diagonal",
-        as_diagonal,
-        1.3,
-    )
-    fix = "multiply by the transposed Jacobian"
-    yield "its Jacobian is not transposed", fix, "wrong_operand", as_transposed, 1.6
+    yield what, fix, "diagonal", as_diagonal, 1.5
+    yield "its Jacobian is not transposed", "multiply by the transposed Jacobian", "wrong_operand", as_transposed, 1.8
 
 
 # The way back of one value, rearranged.
@@ -182,8 +257,6 @@ def block_mistakes() -> Iterator[tuple[str, str, str, Callable[..., Any], float]
 
 def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """A cotangent flipped, shifted or transposed on its way back, at one value."""
-    from .local import rearranged
-
     program = evidence.first.program
     if program is None:
         return
@@ -208,6 +281,6 @@ def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                     text = f"in your gradient of {evidence.label(match.leaves)}, the cotangent of {where} is {what}"
                     fix = "undo the arrangement of the forward exactly: the same axes, in the reverse order"
                     rank = 1.9 if match.whole else 2.3
-                    kind = "transposed" if "exchanged" in what or "transposed" in what else "shifted"
+                    kind = "transposed" if "transposed" in what else "shifted"
                     kind = "flipped" if "flipped" in what else kind
                     yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), "", rank)

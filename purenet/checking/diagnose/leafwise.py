@@ -13,6 +13,7 @@ import numpy as np
 
 from .evidence import Diagnosis, Evidence, Match, Point, distance, explains_scaled, norm, residual
 from .naming import Factor, decode
+from .values import candidates, describe_value
 
 
 def scaled(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
@@ -148,9 +149,13 @@ def swapped(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
             for how, arrange in (("", lambda t: t), (", transposed", np.transpose)):
                 moved = [(p.yours[i], arrange(p.truth[j]).reshape(shapes[0])) for p in evidence.points]
                 if all(norm(b) and distance(a, b) < 1e-7 for a, b in moved):
-                    text = f"your gradient of {evidence.names[i]} is the right gradient of {name}{how}: two are swapped"
+                    both = j in evidence.wrong
+                    text = f"your gradient of {evidence.names[i]} is the right gradient of {name}{how}: "
+                    text += "two are swapped" if both else "a factor is missing, or the wrong one is returned"
                     fix = "return each gradient under the name of what it belongs to"
-                    yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=1.1)
+                    rank = 1.1 if both else 2.0
+                    yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=rank)
+                    break
 
 
 def extra(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
@@ -162,8 +167,7 @@ def extra(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 
         for match, c in explains_scaled(evidence, parts):
             text = f"your gradient of {evidence.label(match.leaves)} is the right one plus {c:.6g} times {what}"
-            kind = "skip" if "cotangent" in what else "extra_term"
-            text += ": the skip path is dropped" if kind == "skip" and abs(c + 1) < 1e-6 else ""
+            text += ": the skip path is dropped" if "cotangent" in what and abs(c + 1) < 1e-6 else ""
             yield Diagnosis("extra_term", text, fix, match.residual, names(evidence, match), rank=rank)
 
 
@@ -184,11 +188,42 @@ def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point,
     for k, dy in enumerate(evidence.first.dys):
         if dy.size > 1:
             yield (
-                "the incoming cotangent dy",
+                "the upstream cotangent dy",
                 "add or remove the term of the skip path, dy itself",
                 lambda point, i, k=k: same_shape(point.dys[k], point.inputs[i]),
                 1.1,
             )
+
+
+def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = truth + c dy (a value of the forward, or 1), where dy is a scalar or of the leaf's shape."""
+    program = evidence.first.program
+    if program is None or len(evidence.first.dys) != 1:
+        return
+    values: list[tuple[str, Callable[[Point], Any]]] = [("dy", lambda point: np.ones(()))]
+    for number in candidates(program):
+        name = f"dy times {describe_value(evidence, number)}"
+        values.append((name, lambda point, number=number: point.program.values[number]))
+    for what, value in values:
+
+        def parts(point: Point, value: Callable[[Point], Any] = value) -> Any:
+            return point.truth, [times_dy(point, value(point), leaf) for leaf in point.inputs]
+
+        for match, c in explains_scaled(evidence, parts):
+            factor = decode(c, known)
+            text = f"your gradient of {evidence.label(match.leaves)} is the right one plus {factor.text} times {what}"
+            text = text.replace("plus -", "minus ")
+            fix = "a term is missing, or is there that does not belong"
+            yield Diagnosis(
+                "extra_term", text, fix, match.residual, names(evidence, match), rank=2.6 + 0.1 * factor.rank
+            )
+
+
+def times_dy(point: Point, value: Any, leaf: Any) -> Any:
+    dy = point.dys[0]
+    if np.shape(value) not in ((), leaf.shape) or dy.shape not in ((), leaf.shape):
+        return np.zeros_like(leaf)
+    return np.broadcast_to(dy * value, leaf.shape)
 
 
 def same_shape(value: Any, like: Any) -> Any:

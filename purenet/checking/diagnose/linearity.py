@@ -59,7 +59,7 @@ def ignored(evidence: Evidence) -> Iterator[Diagnosis]:
         return
     match = explains(evidence, lambda p: evidence.truth(p.inputs, [np.ones_like(dy) for dy in p.dys]))
     jacobian = match is not None and set(same) <= set(match.leaves)
-    text = f"your gradient of {evidence.label(same)} does not depend on the incoming cotangent dy"
+    text = f"your gradient of {evidence.label(same)} does not depend on the upstream cotangent dy"
     text += ": it is the right one for dy = 1, so dy is never multiplied in" if jacobian else ": dy is ignored"
     yield Diagnosis(
         "cotangent_ignored",
@@ -101,7 +101,7 @@ def misused(evidence: Evidence) -> Iterator[Diagnosis]:
         match = explains(evidence, predict)
         if match:
             which = evidence.label(match.leaves)
-            text = f"your gradient of {which} is not linear in the incoming cotangent: it uses dy {what}"
+            text = f"your gradient of {which} is not linear in the upstream cotangent: it uses dy {what}"
             leaves = tuple(evidence.names[i] for i in match.leaves)
             yield Diagnosis("not_linear", text, fix, match.residual, leaves, rank=0.3)
 
@@ -121,7 +121,8 @@ def symptom(evidence: Evidence) -> Diagnosis:
         degree = math.log2(twice / once) if once and twice else 0.0
         whole = abs(degree - round(degree)) < 1e-6
         fact = f"twice dy gives {twice / once if once else 0:.4g} times the gradient"
+        fact = "its sign or size decides where it counts (a threshold)" if abs(degree - 1) < 1e-6 else fact
         fact += f", as if dy were used {round(degree)} times in every term" if whole and round(degree) != 1 else ""
         fix = "every term must contain dy exactly once: look for a clip, a threshold, a norm or a product of cotangents"
-    text = f"your backward is not linear in the incoming cotangent: {fact}"
+    text = f"your backward is not linear in the upstream cotangent: {fact}"
     return Diagnosis("not_linear", text, fix, 0.0, tuple(evidence.names[i] for i in evidence.wrong), rank=2.9)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..program.record import Program, Step
-from ..program.rules import UNARY, Unary
+from ..program.rules import UNARY, Unary, spread
 from ..program.sweep import Change, from_value, out_cotangent, pull
-from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, retold
+from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, norm, retold
 from .leafwise import names
 from .naming import Factor, decode
 from .values import candidates, describe_value, quiet, word
@@ -40,6 +40,14 @@ def units(program: Program) -> list[Unit]:
     return groups + alone if len(program.steps) <= MOST_ALONE else groups
 
 
+def active_operands(program: Program, unit: Unit) -> list[int]:
+    """Operands that carry a gradient in some turn (the first state of a loop is a constant)."""
+    first = program.steps[unit.steps[0]]
+    return [
+        j for j in range(len(first.inputs)) if any(program.steps[k].inputs[j] in program.active for k in unit.steps)
+    ]
+
+
 # Wrong local derivatives.
 
 
@@ -49,12 +57,11 @@ def derivatives(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         return
     for unit in units(program):
         step = program.steps[unit.steps[0]]
-        for operand, number in enumerate(step.inputs):
-            if number not in program.active:
-                continue
+        for operand in active_operands(program, unit):
             for what, fix, rule, rank in local_rules(step, operand):
                 for match, c in explains_local(evidence, unit, operand, rule):
-                    yield local_diagnosis(evidence, known, step, what, fix, match, c, rank)
+                    if abs(c) > 1e-9 and decode(c, known).rank < 2:
+                        yield local_diagnosis(evidence, known, step, what, fix, match, c, rank)
 
 
 Local = Callable[[Program, Step, Any], Any]  # (program, step, dy) -> the operand's cotangent
@@ -82,12 +89,19 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
         right, other = pull(program, step, operand, dy), quiet(lambda d: rule(program, step, d), dy)
         if other is None or right is None or np.shape(other) != np.shape(right) or not np.all(np.isfinite(other)):
             return None
+        if proportional(other, right):  # a matter of a factor, which path attribution names
+            return None
         number = step.inputs[operand]
         through = from_value(program, number, right)
         base = [t - c for t, c in zip(point.truth, through, strict=True)]
         return base, from_value(program, number, other)
 
     return explains_scaled(evidence, parts)
+
+
+def proportional(a: Any, b: Any) -> bool:
+    size = float(np.sum(a * a))
+    return not size or norm(b - a * (float(np.sum(a * b)) / size)) <= 1e-9 * norm(b)
 
 
 def bind(program: Program, k: int, rule: Local) -> Change:
@@ -120,6 +134,8 @@ def local_rules(step: Step, operand: int) -> Iterator[tuple[str, str, Local, flo
         yield from unary_mistakes("power", power_function(step.params["y"]))
     if step.op in SELECTING:
         yield from gate_mistakes(operand)
+    if step.op in ("reduce_max", "reduce_min"):
+        yield from winner_mistakes()
     if step.op in ("mul", "div", "pow", "dot_general", "conv_general_dilated"):
         yield from product_mistakes(step, operand)
 
@@ -138,6 +154,11 @@ def slope_rule(slope: Callable[[Any, Any, Any], Any]) -> Local:
     return rule
 
 
+def complement(slope: Any) -> Any:
+    """1 - slope of a gate or a sigmoid; NaN, which explains nothing, where the slope is no such thing."""
+    return 1 - slope if np.all((slope >= 0) & (slope <= 1)) else np.full_like(slope, np.nan)
+
+
 def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local, float]]:
     f, slope = function.value, function.slope
 
@@ -150,12 +171,12 @@ def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local
         ("its output is used where its derivative belongs (the value, not the derivative)", lambda x, y, dy: y, 1.4),
         ("its derivative is evaluated at its output instead of its input", lambda x, y, dy: derivative(y), 1.4),
         (
-            "its derivative is evaluated at the incoming cotangent instead of its input",
+            "its derivative is evaluated at the upstream cotangent instead of its input",
             lambda x, y, dy: derivative(dy),
             1.4,
         ),
-        ("its derivative is applied twice", lambda x, y, dy: slope(x, y) ** 2, 1.4),
-        ("its derivative is inverted: 1 - f' where f' belongs", lambda x, y, dy: 1 - slope(x, y), 1.5),
+        ("its derivative is applied twice (squared)", lambda x, y, dy: slope(x, y) ** 2, 1.4),
+        ("its derivative is inverted: 1 - f' where f' belongs", lambda x, y, dy: complement(slope(x, y)), 1.5),
         ("its derivative stands in the denominator: 1 / f' where f' belongs", lambda x, y, dy: 1 / slope(x, y), 1.5),
         ("its input is used where its derivative belongs", lambda x, y, dy: x, 1.6),
         ("the second derivative's factor: f' times the output", lambda x, y, dy: slope(x, y) * y, 1.9),
@@ -164,7 +185,7 @@ def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local
         ("its derivative is divided by its output: one power too few", lambda x, y, dy: slope(x, y) / y, 1.9),
         ("its derivative has two powers of its output too few", lambda x, y, dy: slope(x, y) / y**2, 2.0),
         ("its derivative has two powers of its output too many", lambda x, y, dy: slope(x, y) * y**2, 2.0),
-        ("the absolute value of its derivative is used", lambda x, y, dy: np.abs(slope(x, y)), 1.8),
+        ("the absolute value of its derivative is used", lambda x, y, dy: np.abs(slope(x, y)), 1.9),
         ("1 minus its output stands where its derivative belongs", lambda x, y, dy: 1 - y, 1.6),
         ("1 plus its output squared stands where its derivative belongs", lambda x, y, dy: 1 + y * y, 1.7),
         ("the square of its output stands where its derivative belongs", lambda x, y, dy: y * y, 1.7),
@@ -209,14 +230,34 @@ def gate_mistakes(operand: int) -> Iterator[tuple[str, str, Local, float]]:
     yield "the gate looks at the sign of dy instead of the forward's input", fix, on_cotangent, 1.5
 
 
+def winner_mistakes() -> Iterator[tuple[str, str, Local, float]]:
+    def everywhere(program: Program, step: Step, dy: Any) -> Any:
+        return spread(dy, step.params["axes"], program.values[step.inputs[0]].shape)
+
+    def shared(program: Program, step: Step, dy: Any) -> Any:
+        whole = everywhere(program, step, dy)
+        return whole * (np.size(dy) / np.size(whole))
+
+    def loser(program: Program, step: Step, dy: Any) -> Any:
+        x, axes = program.values[step.inputs[0]], step.params["axes"]
+        other = np.min(x, axes) if step.op == "reduce_max" else np.max(x, axes)
+        return np.where(x == spread(other, axes, x.shape), everywhere(program, step, dy), 0.0)
+
+    fix = "only the winner, where x equals the maximum, gets the cotangent"
+    yield "all elements get the cotangent, not the winner alone", fix, everywhere, 1.5
+    yield "the cotangent is divided among all elements, as for a mean, instead of given to the winner", fix, shared, 1.5
+    yield "the loser gets the cotangent instead of the winner (minimum for maximum)", fix, loser, 1.5
+
+
 def product_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local, float]]:
-    if step.op in ("mul", "div"):
+    if step.op in ("mul", "div", "dot_general"):
 
         def plain(program: Program, step: Step, dy: Any) -> Any:
             return dy if np.shape(dy) == np.shape(program.values[step.inputs[operand]]) else None
 
         what = f"in the gradient of operand {operand + 1} the other operand is missing as a factor"
         yield what, "multiply by the other operand (product rule)", plain, 1.5
+    if step.op in ("mul", "div"):
 
         def own(program: Program, step: Step, dy: Any) -> Any:
             x = program.values[step.inputs[operand]]
@@ -248,9 +289,7 @@ def operands(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     numbers = candidates(program)
     for unit in units(program):
         step = program.steps[unit.steps[0]]
-        for operand, number in enumerate(step.inputs):
-            if number not in program.active or step.op in SELECTING:
-                continue
+        for operand in active_operands(program, unit) if step.op not in SELECTING else ():
             for saved in saved_operands(step, operand):
                 for what, fix, source, rank in replacements(evidence, unit, saved, numbers):
                     rule = reading(operand, saved, source)
@@ -338,9 +377,12 @@ def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
             what = (
                 "not transposed, or transposed once too often"
                 if value.ndim == 2
-                else f"with axes {a} and {b} exchanged"
+                else f"transposed wrongly: axes {a} and {b} exchanged"
             )
             yield what, lambda v, a=a, b=b: np.swapaxes(v, a, b)
+        elif value.ndim > 2 and min(value.shape[a], value.shape[b]) > 1:
+            what = f"reshaped where axes {a} and {b} must be transposed first"
+            yield what, lambda v, a=a, b=b: np.swapaxes(v, a, b).reshape(v.shape)
     for count in (1, 2, 3):
         for axes in itertools.combinations(range(value.ndim), count):
             if all(value.shape[a] > 1 for a in axes):
@@ -427,20 +469,41 @@ def other_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagno
     program = evidence.first.program
     if program is None:
         return
-    for k, step in enumerate(program.steps):
+    for unit in units(program):
+        step = program.steps[unit.steps[-1]]
         if len(step.outputs) != 1 or step.outputs[0] not in evidence.first.cotangents:
             continue
         shape = np.shape(program.values[step.outputs[0]])
-        for operand, number in enumerate(step.inputs):
-            if number not in program.active:
-                continue
+        for operand in active_operands(program, unit):
             for other, dy in evidence.first.cotangents.items():
                 if other == step.outputs[0] or np.shape(dy) != shape or np.size(dy) < 2:
                     continue
-                rule = fed(operand, cotangent(evidence, other))
-                for match, c in explains_local(evidence, Unit((k,)), operand, rule):
+                source = same_turn_cotangent(evidence, program, step, other)
+                if source is None or (len(unit.steps) > 1 and not turned_with(program, step, other)):
+                    continue
+                for match, c in explains_local(evidence, unit, operand, fed(operand, source)):
                     if abs(c - 1) < 1e-6:
                         yield cotangent_diagnosis(evidence, step, other, match)
+
+
+def turned_with(program: Program, step: Step, other: int) -> bool:
+    """Whether a value is made in the same turn of the loop as a step is in."""
+    return other in program.maker and program.steps[program.maker[other]].turn == step.turn
+
+
+def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other: int) -> Source | None:
+    """The cotangent of a value, or of what its operation makes in the turn of the step at hand."""
+    found = {id(point.program): point.cotangents for point in evidence.points}
+    if not turned_with(program, step, other) or not step.turn:
+        return cotangent(evidence, other)
+    made = program.steps[program.maker[other]]
+    places, j = by_place(program), made.outputs.index(other)
+
+    def source(program: Program, step: Step) -> Any:
+        number = places.get((made.template, made.op, step.turn, j))
+        return None if number is None else found.get(id(program), {}).get(number)
+
+    return source
 
 
 def fed(operand: int, source: Source) -> Local:

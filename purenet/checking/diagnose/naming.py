@@ -38,6 +38,9 @@ def sizes(evidence: Evidence) -> dict[int, str]:
         for number in sorted(point.program.active):
             for axis, size in enumerate(np.shape(point.program.values[number])):
                 named.setdefault(size, f"the length of axis {axis} of a value inside")
+        for value in point.program.values:
+            if getattr(value, "dtype", None) == np.bool_ and value.size > 1:
+                named.setdefault(int(np.sum(value)), "the number of elements that a mask lets through")
     return {size: name for size, name in named.items() if size > 1}
 
 
@@ -70,8 +73,8 @@ def factors(evidence: Evidence) -> list[Factor]:
             by_size += pair_factors(n, first, m, second)
     written = [factor for value, name in constants(evidence).items() for factor in constant_factors(value, name)]
     fractions = [
-        Factor(p / q, f"{p}/{q}" if q > 1 else str(p), 0.8)
-        for q in (1, 3, 4, 6, 8)
+        Factor(p / q, f"{p}/{q}" if q > 1 else str(p), 0.4 if abs(p) in (1, 3) and q in (1, 3, 4) else 0.8)
+        for q in (1, 3, 4, 5, 6, 8)
         for p in range(-9, 10)
         if p and math.gcd(p, q) == 1
     ]

@@ -17,7 +17,8 @@ from ..program.record import Program
 from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, norm, retold
 from .leafwise import names
-from .naming import Factor, decode
+from .naming import Factor, decode, number_list
+from .slices import fitted_residual, slice_weights
 from .values import describe_value, last_of_line, word
 
 Node = tuple[int, int]  # (step, operand) is one use of a value; (-1, number) the value, all uses together
@@ -117,7 +118,8 @@ def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
     if values:
         plain = [n for n in values if n[1] in program.maker and last_of_line(program, program.maker[n[1]])]
         texts = list(dict.fromkeys(describe_value(evidence, number) for _, number in plain or values))
-        return " = ".join(texts[:2])
+        texts.sort(key=lambda text: " = " not in text)
+        return ", ".join(texts[:2])
     k, operand = found[0]
     step = program.steps[k]
     at = f" in {step.line}" if step.line.text else ""
@@ -177,6 +179,51 @@ def gate_change(point: Point, edge: Edge, gate: float) -> Change:
     return change
 
 
+# The uses of one leaf: tied weights, a kernel used in every turn.
+
+
+def leaf_uses(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """yours = sum_k a_k (what use k of the leaf contributes): some uses are forgotten, or overwritten."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for i in evidence.wrong:
+        uses = [node for node in nodes(program) if node[0] >= 0 and number_of(program, node) == program.inputs[i]]
+        uses = [use for use in uses if carries(evidence.first, use, i)]
+        if not 2 <= len(uses) <= 32:
+            continue
+        parts = [[contribution(point, use) for use in uses] for point in evidence.points]
+        if any(leaves is None for part in parts for leaves in part):
+            continue
+        weights = slice_weights(evidence, parts, i)
+        if weights is None:
+            continue
+        kept = [k for k, w in enumerate(weights) if abs(w - 1) < 1e-6]
+        plain = all(abs(w) < 1e-6 or abs(w - 1) < 1e-6 for w in weights)
+        if (len(kept) >= len(uses) - 1 and len(uses) > 2) or (len(uses) == 2 and not program.steps[uses[0][0]].turn):
+            continue  # one path alone, which `single_paths` names
+        text = f"{evidence.names[i]} is used {len(uses)} times, and your gradient of it counts "
+        text += counted(kept, len(uses)) if plain else f"the uses {number_list(weights)} times instead of 1"
+        fix = "add up the gradients of all uses (+=, not =)"
+        residual = fitted_residual(evidence, parts, i, weights)
+        in_loop = any(program.steps[use[0]].turn for use in uses)
+        rank = (1.5 if in_loop else 2.2) if plain else 2.45
+        yield Diagnosis("path_missing" if plain else "path_scaled", text, fix, residual, (evidence.names[i],), "", rank)
+
+
+def carries(point: Point, use: Node, i: int) -> bool:
+    through = contribution(point, use)
+    return through is not None and norm(through[i]) > 0
+
+
+def counted(kept: Sequence[int], count: int) -> str:
+    if kept == [count - 1]:
+        return "the last use only: each overwrites the one before"
+    if kept == [0]:
+        return "the first use only"
+    return f"the uses {', '.join(str(k + 1) for k in kept)} only"
+
+
 # Two at once.
 
 
@@ -188,9 +235,9 @@ def two_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     distinct = distinct_nodes(evidence, nodes(program))[:MOST_PAIRS]
     for group in [evidence.wrong, *([(i,) for i in evidence.wrong] if len(evidence.wrong) > 1 else [])]:
         found = list(fitting_pairs(evidence, distinct, group))
-        for first, second, gates in sorted(found, key=lambda pair: plainness(pair[2]))[:1]:
+        for first, second, gates in sorted(found, key=lambda pair: plainness(pair[2], known))[:1]:
             match = explains(evidence, lambda p, a=first, b=second, g=gates: pair_sum(p, a, b, g))
-            if match and plainness(gates) < 1:
+            if match and plainness(gates, known) < 1:
                 yield pair_diagnosis(evidence, known, (first, second), gates, match)
                 return
     yield from cut_pairs(evidence, distinct)
@@ -236,7 +283,10 @@ def fitting_pairs(
             yield distinct[a][0], distinct[b][0], (float(x), float(y))
 
 
-def plainness(gates: Sequence[float]) -> float:
+def plainness(gates: Sequence[float], known: Sequence[Factor] = ()) -> float:
+    """How far two gates are from missing, doubled and flipped; the same named factor on both is plain too."""
+    if abs(gates[0] - gates[1]) < 1e-6 * abs(gates[0]) and decode(1 + gates[0], list(known)).rank < 1:
+        return 0.2
     return sum(min(abs(g - plain) for plain in (-1.0, 1.0, -2.0)) for g in gates)
 
 
@@ -258,7 +308,7 @@ def pair_diagnosis(
     text = f"in your gradient of {evidence.label(match.leaves)}, " + " and ".join(pieces)
     fix = "go through these two terms of the backward"
     cut = all(abs(gate + 1) < 1e-6 for gate in gates)
-    rank = (1.9 if cut else 2.3) + plainness(gates) + (0.0 if match.whole else 0.4)
+    rank = (1.9 if cut else 2.3) + plainness(gates, known) + (0.0 if match.whole else 0.4)
     return Diagnosis("two_paths", text, fix, match.residual, names(evidence, match), line_of(evidence, pair[0]), rank)
 
 

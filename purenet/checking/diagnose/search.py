@@ -11,24 +11,49 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .axes import other_axes
-from .blocks import expressions, turned
+from .blocks import compositions, expressions, turned
 from .coupling import coupled, localised, support
 from .evidence import Diagnosis, Evidence
-from .leafwise import arranged, extra, scaled, swapped, zero
+from .formula import formulas
+from .leafwise import arranged, extra, extra_values, scaled, swapped, zero
 from .linearity import nonlinear
 from .local import derivatives, operands, other_cotangents
 from .naming import Factor, factors
-from .paths import repeated_paths, single_paths, two_paths
-from .slices import inner_slices, leaf_factors, output_slices
-from .terms import terms
+from .paths import leaf_uses, repeated_paths, single_paths, two_paths
+from .slices import inner_slices, leaf_factors, output_slices, overwritten
+from .terms import term_factors, terms
 from .variants import known_functions, moved_constants, other_constants, swapped_values, through_stops
 
 Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
 
 STAGES: tuple[tuple[Family, ...], ...] = (
     (nonlinear, zero, scaled, arranged, swapped, extra, output_slices, through_stops),
-    (single_paths, repeated_paths, derivatives, operands, expressions, moved_constants, known_functions, coupled),
-    (other_axes, other_cotangents, other_constants, inner_slices, leaf_factors, two_paths, turned, support),
+    (
+        single_paths,
+        leaf_uses,
+        repeated_paths,
+        derivatives,
+        operands,
+        expressions,
+        moved_constants,
+        known_functions,
+        coupled,
+    ),
+    (
+        other_axes,
+        compositions,
+        other_cotangents,
+        other_constants,
+        inner_slices,
+        leaf_factors,
+        extra_values,
+        formulas,
+        overwritten,
+        term_factors,
+        two_paths,
+        turned,
+        support,
+    ),
     (swapped_values, terms, localised),
 )
 

@@ -6,6 +6,7 @@ slices give: weights (0 0 0 0 1) are "the last example only".
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +34,42 @@ def output_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis
 
             where = "the output" if len(evidence.first.dys) == 1 else f"output {k}"
             yield from weighted(evidence, dy.shape, axis, cut, where, 1.5 + 0.1 * axis)
+
+
+def overwritten(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Where several outputs use one input, only the last of them counts: set where add belongs."""
+    if not evidence.linear:
+        return
+    for k, dy in enumerate(evidence.first.dys):
+        for axes in [(a,) for a in range(dy.ndim)] + list(itertools.combinations(range(dy.ndim), 2)):
+            places = list(itertools.product(*(range(dy.shape[a]) for a in axes)))
+            if not 2 <= len(places) <= MOST:
+                continue
+            parts = [[one_place(evidence, point, k, axes, place) for place in places] for point in evidence.points]
+            for i in evidence.wrong:
+                for which, order in (("last", 1), ("first", -1)):
+                    written = [last_written([leaves[i] for leaves in part[::order]]) for part in parts]
+                    pairs = zip(written, evidence.points, strict=True)
+                    if all(residual(w, p.yours[i], p.truth[i]) < EXPLAINED for w, p in pairs):
+                        name = evidence.names[i]
+                        text = f"where several outputs along axis {', '.join(map(str, axes))} use the same element of "
+                        text += f"{name}, your gradient of {name} keeps the {which} contribution only"
+                        fix = "accumulate: .at[...].add, or +=, where .at[...].set or = overwrites"
+                        yield Diagnosis("slices", text, fix, 0.0, (name,), rank=1.6)
+
+
+def one_place(evidence: Evidence, point: Point, k: int, axes: tuple[int, ...], place: tuple[int, ...]) -> Leaves:
+    mask = 1.0
+    for axis, q in zip(axes, place, strict=True):
+        mask = mask * mask_of(point.dys[k].shape, axis, q)
+    return evidence.truth(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
+
+
+def last_written(parts: list[Any]) -> Any:
+    written = np.zeros_like(parts[0])
+    for part in parts:
+        written = np.where(part != 0, part, written)
+    return written
 
 
 def inner_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:

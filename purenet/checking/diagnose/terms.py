@@ -6,6 +6,7 @@ the mean's term without the scale, say, where the two others have it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,11 @@ from .evidence import Diagnosis, Evidence, Leaves, Point, explains
 from .leafwise import names
 from .local import SELECTING, Local, Unit, bind, candidates, constant, reading, saved_operands, units
 from .naming import Factor
-from .paths import describe_nodes, distinct_nodes, nodes
+from .paths import contribution, describe_nodes, distinct_nodes, nodes
 from .values import describe_value, word
 
 MOST_TERMS = 12
+MOST_FACTORS = 14
 MOST_UNITS = 40
 
 
@@ -38,6 +40,94 @@ def terms(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 continue
             for what, rule in term_rules(evidence, step, operand):
                 yield from in_terms(evidence, unit, operand, rule, what, values)
+
+
+# A term times powers of the forward's values.
+
+
+def term_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """One term is multiplied by powers of up to three values of the forward: x where xhat belongs, rstd twice."""
+    program = evidence.first.program
+    if program is None:
+        return
+    terms = [(None, evidence.first.truth), *distinct_nodes(evidence, nodes(program))[:MOST_TERMS]]
+    for i in evidence.wrong:
+        shape = evidence.first.truth[i].shape
+        numbers = factor_values(program, shape)
+        if evidence.first.truth[i].size < 8 or not numbers:
+            continue
+        for node, through in terms:
+            powers = monomial(evidence, i, node, through[i], numbers)
+            if powers:
+                yield factor_diagnosis(evidence, i, node, powers)
+                break
+
+
+Powers = tuple[tuple[int, int], ...]  # (value's number, power)
+
+
+def factor_values(program: Program, shape: tuple[int, ...]) -> list[int]:
+    """Values that broadcast along a leaf."""
+    found = [n for n in candidates(program) if fits(np.shape(program.values[n]), shape)]
+    return [n for n in found if np.all(program.values[n] != 0)][:MOST_FACTORS]
+
+
+def fits(small: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return len(small) == len(shape) and np.broadcast_shapes(small, shape) == shape
+    except ValueError:
+        return False
+
+
+def ratio_of_term(point: Point, i: int, node: Any) -> Any:
+    """What the term is multiplied by in your gradient, element by element; None where it cannot be told."""
+    through = point.truth if node is None else contribution(point, node)
+    if through is None or np.any(through[i] == 0):
+        return None
+    return (point.yours[i] - point.truth[i] + through[i]) / through[i]
+
+
+def monomial(evidence: Evidence, i: int, node: Any, term: Any, numbers: list[int]) -> Powers | None:
+    ratio = ratio_of_term(evidence.first, i, node)
+    if ratio is None or np.any(ratio == 0) or not np.all(np.isfinite(ratio)):
+        return None
+    values = [np.broadcast_to(evidence.first.program.values[n], ratio.shape) for n in numbers]  # type: ignore[union-attr]
+    logs = np.stack([np.ravel(np.log(np.abs(v))) for v in values])
+    target = np.ravel(np.log(np.abs(ratio)))
+    for count in (1, 2, 3):
+        for chosen in itertools.combinations(range(len(numbers)), count):
+            for powers in itertools.product((-2, -1, 1, 2) if count == 1 else (-1, 1), repeat=count):
+                guess = sum(p * logs[k] for p, k in zip(powers, chosen, strict=True))
+                if np.max(np.abs(guess - target)) < 1e-8:
+                    found = tuple((numbers[k], p) for p, k in zip(powers, chosen, strict=True))
+                    if all(monomial_holds(point, i, node, found) for point in evidence.points):
+                        return found
+    return None
+
+
+def monomial_holds(point: Point, i: int, node: Any, powers: Powers) -> bool:
+    ratio = ratio_of_term(point, i, node)
+    assert point.program is not None
+    guess = np.ones(())
+    for number, power in powers:
+        guess = guess * point.program.values[number] ** float(power)
+    return ratio is not None and bool(np.max(np.abs(guess / ratio - 1)) < 1e-6)
+
+
+def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> Diagnosis:
+    above = [raised(evidence, n, p) for n, p in powers if p > 0]
+    below = [raised(evidence, n, -p) for n, p in powers if p < 0]
+    said = " times ".join(above) or "1"
+    said += f" over {' times '.join(below)}" if below else ""
+    name = evidence.names[i]
+    where = "is the right one" if node is None else f"has the term through {describe_nodes(evidence, [node])}"
+    text = f"your gradient of {name} {where} times {said}"
+    fix = "divide by it: another value stands where the saved one belongs, or a factor is left out or there twice"
+    return Diagnosis("factor", text, fix, 0.0, (name,), "", rank=2.3 + 0.05 * len(powers))
+
+
+def raised(evidence: Evidence, number: int, power: int) -> str:
+    return describe_value(evidence, number) + (f" ^ {power}" if power > 1 else "")
 
 
 def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[str, Local]]:

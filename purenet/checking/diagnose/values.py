@@ -97,9 +97,46 @@ def known_values(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point
         ("1 - ({})", "the factor 1 - v stands where none belongs", lambda v: 1 - v),
         ("1 / (1 - ({}))", "a factor 1 - v is missing", lambda v: 1 / (1 - v)),
     ]
+    yield from moved_factors(evidence)
     for name, value in numbered:
         for form, fix, change in forms:
             yield form.format(name), fix, lambda point, value=value, change=change: quiet(change, value(point))
+
+
+MOVED: dict[str, Callable[[Any, Any], Any]] = {
+    "sqrt": lambda x, e: np.sqrt(x) + e,
+    "rsqrt": lambda x, e: 1 / (np.sqrt(x) + e),
+    "log": lambda x, e: np.log(x) + e,
+}
+
+
+def constants_inside(program: Program) -> Iterator[tuple[int, int, int, str]]:
+    """(x, the constant, f(x + constant), f) for every root or logarithm of a sum with a constant."""
+    for k, step in enumerate(program.steps):
+        literals = [number for number in step.inputs if number in program.literals]
+        if step.op != "add" or not literals:
+            continue
+        inside = next((n for n in step.inputs if n not in literals), literals[0])
+        for later in program.steps[k + 1 :]:
+            if step.outputs[0] in later.inputs and later.op in MOVED:
+                yield inside, literals[0], later.outputs[0], later.op
+
+
+def moved_factors(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point], Any]]]:
+    """How a root changes when its constant (eps) stands outside, or is left out."""
+    program = evidence.first.program
+    for inside, literal, number, op in constants_inside(program) if program else ():
+        for where, change in (("outside", MOVED[op]), ("left out of", lambda x, e, op=op: MOVED[op](x, 0 * e))):
+            if op == "log":
+                continue
+
+            def value(point: Point, change: Any = change, at: tuple = (inside, literal, number)) -> Any:
+                x, e, y = (point.program.values[n] for n in at)  # type: ignore[union-attr]
+                return quiet(lambda v: change(v, e) / y, x)
+
+            what = f"{describe_value(evidence, number)} with the constant (eps) {where} the root, over the right one"
+            fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
+            yield what, fix, value
 
 
 def quiet(function: Callable[[Any], Any], value: Any) -> Any:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..program.record import Program, is_floating
-from ..program.rules import Rule, erf, logistic, smooth_gauss
+from ..program.rules import Rule
 from ..program.sweep import gradients, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual
+from .functions import FUNCTIONS
 from .leafwise import names
 from .local import rearranged
 from .naming import Factor
-from .values import describe_value, quiet
+from .values import MOVED, constants_inside, describe_value, quiet
 
 TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
 TRIVIAL = (-1.0, 0.0, 1.0)
@@ -138,23 +138,8 @@ def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Mat
 def moved_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """f(x) + eps, f(x + eps) and f(x) mistaken for each other: epsilon on the wrong side of a root or a norm."""
     program = evidence.first.program
-    if program is None:
-        return
-    for k, step in enumerate(program.steps):
-        if step.op != "add" or not set(step.inputs) & set(program.literals):
-            continue
-        literal = next(n for n in step.inputs if n in program.literals)
-        inside = next((n for n in step.inputs if n != literal), literal)
-        for later in program.steps[k + 1 :]:
-            if step.outputs[0] in later.inputs and later.op in ("sqrt", "rsqrt", "log"):
-                yield from moved(evidence, inside, literal, later.outputs[0], later.op)
-
-
-MOVED: dict[str, Callable[[Any, Any], Any]] = {
-    "sqrt": lambda x, e: np.sqrt(x) + e,
-    "rsqrt": lambda x, e: 1 / (np.sqrt(x) + e),
-    "log": lambda x, e: np.log(x) + e,
-}
+    for inside, literal, number, op in constants_inside(program) if program else ():
+        yield from moved(evidence, inside, literal, number, op)
 
 
 def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Diagnosis]:
@@ -229,52 +214,6 @@ def mean_over(value: Any, axis: int) -> Any:
     return np.broadcast_to(np.mean(value, axis, keepdims=True), np.shape(value)) if np.ndim(value) else value
 
 
-# Elementwise functions people know, by their derivatives.
-
-ROOT = math.sqrt(2 / math.pi)
-
-
-def tanh_gelu_slope(x: Any) -> Any:
-    inner = ROOT * (x + 0.044715 * x**3)
-    t = np.tanh(inner)
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * ROOT * (1 + 3 * 0.044715 * x * x)
-
-
-def erf_gelu_slope(x: Any) -> Any:
-    return 0.5 * (1 + erf(x / math.sqrt(2))) + 0.5 * x * smooth_gauss(x / math.sqrt(2)) / math.sqrt(2)
-
-
-def swish_slope(x: Any, beta: float = 1.0) -> Any:
-    s = logistic(beta * x)
-    return s + beta * x * s * (1 - s)
-
-
-def mish_slope(x: Any) -> Any:
-    t = np.tanh(np.log1p(np.exp(x)))
-    return t + x * (1 - t * t) * logistic(x)
-
-
-FUNCTIONS: list[tuple[str, Callable[[Any], Any]]] = [
-    ("GELU by tanh", tanh_gelu_slope),
-    ("the exact GELU (erf)", erf_gelu_slope),
-    ("GELU by the sigmoid of 1.702 x", lambda x: swish_slope(x, 1.702)),
-    ("swish (silu)", swish_slope),
-    ("mish", mish_slope),
-    ("relu", lambda x: (x > 0).astype(float)),
-    ("the step at x >= 0 with both sides swapped", lambda x: (x < 0).astype(float)),
-    ("the sigmoid", lambda x: logistic(x) * (1 - logistic(x))),
-    ("tanh", lambda x: 1 - np.tanh(x) ** 2),
-    ("softplus", logistic),
-    ("elu", lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))),
-    ("selu", lambda x: 1.0507009873554805 * np.where(x > 0, 1.0, 1.6732632423543772 * np.exp(np.minimum(x, 0)))),
-    ("softsign", lambda x: 1 / np.square(1 + np.abs(x))),
-    ("erf", smooth_gauss),
-    ("the identity", np.ones_like),
-    ("exp", np.exp),
-    ("the square", lambda x: 2 * x),
-]
-
-
 def known_functions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """dx = f'(x) dy with the derivative of another function people know."""
     for i in evidence.wrong:
@@ -286,4 +225,4 @@ def known_functions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnos
             if worst < 1e-6:
                 text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
                 fix = "differentiate the function that the forward computes"
-                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 1.95)
+                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 2.2)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .rules import RULES, Rule
-from .source import Line, line_of
+from .source import UNKNOWN, Line, line_of
 
 CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call")
 CALLS += ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin", "run_state", "named_call")
@@ -68,7 +68,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
     closed = jax.make_jaxpr(function)(*inputs)
     tape = Tape([], [], [])
     numbers = [new(tape, value) for value in inputs]
-    outputs = follow(tape, closed.jaxpr, closed.consts, numbers, (), ())
+    outputs = follow(tape, closed.jaxpr, closed.consts, numbers, Place((), (), UNKNOWN))
     active = set(numbers)
     for step in tape.steps:
         if step.op != "stop_gradient" and active.intersection(step.inputs):
@@ -79,24 +79,36 @@ def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
 
 
 def with_python_loops(tape: Tape) -> tuple[Step, ...]:
-    """Steps that a Python loop has unrolled: the same operation of the same source line at the same shapes. Their
-    order says the turn."""
-
-    def key(step: Step) -> Hashable:
-        shapes = tuple(np.shape(tape.values[number]) for number in (*step.inputs, *step.outputs))
-        return step.line, step.op, shapes
-
-    counts = Counter(key(step) for step in tape.steps if not step.turn and step.line.text)
-    seen: Counter = Counter()
-    found = []
+    """Steps that a Python loop has unrolled get a turn: the same operations of a source line, visited again after
+    other lines. The visit is the turn."""
+    visits: Counter = Counter()
+    marked: list[tuple[Hashable, int]] = []
+    last, within = UNKNOWN, Counter[Hashable]()
     for step in tape.steps:
-        place = key(step)
-        if not step.turn and step.line.text and counts[place] > 1:
-            found.append(step._replace(template=(place,), turn=(seen[place],)))
-            seen[place] += 1
-        else:
-            found.append(step)
-    return tuple(found)
+        if step.line != last:
+            last, within = step.line, Counter()
+            visits[last] += 1
+        shapes = tuple(np.shape(tape.values[number]) for number in (*step.inputs, *step.outputs))
+        key = (step.line, step.op, shapes)
+        marked.append(((*key, within[key]), visits[step.line] - 1))
+        within[key] += 1
+    counts = Counter(key for key, _ in marked)
+    return tuple(
+        step._replace(template=(key,), turn=(visit,)) if not step.turn and step.line.text and counts[key] > 1 else step
+        for step, (key, visit) in zip(tape.steps, marked, strict=True)
+    )
+
+
+class Place(NamedTuple):
+    """Where the recording stands: `template` in the program, `turn` in its loops, `line` in the source."""
+
+    template: tuple[Any, ...]
+    turn: tuple[int, ...]
+    line: Line
+
+
+def step_place(place: Place) -> tuple[Line, tuple, tuple]:
+    return place.line, place.template, place.turn
 
 
 class Tape(NamedTuple):
@@ -112,7 +124,7 @@ def new(tape: Tape, value: Any) -> int:
     return len(tape.values) - 1
 
 
-def follow(tape: Tape, jaxpr: Any, consts: Any, numbers: Sequence[int], template: tuple, turn: tuple) -> list[int]:
+def follow(tape: Tape, jaxpr: Any, consts: Any, numbers: Sequence[int], place: Place) -> list[int]:
     """Run a jaxpr on numbered values; gives the numbers of its outputs."""
     number = dict(zip(jaxpr.invars, numbers, strict=True))
     number |= {var: new(tape, const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
@@ -123,53 +135,61 @@ def follow(tape: Tape, jaxpr: Any, consts: Any, numbers: Sequence[int], template
             return tape.literals[-1]
         return number[var]
 
-    for place, equation in live_equations(jaxpr):
+    for k, equation in live_equations(jaxpr):
         inputs = [read(var) for var in equation.invars]
-        outputs = follow_equation(tape, equation, inputs, (*template, place), turn)
-        number |= dict(zip(equation.outvars, outputs, strict=True))
+        line = line_of(equation.source_info)
+        here = Place((*place.template, k), place.turn, line if line.text else place.line)
+        number |= dict(zip(equation.outvars, follow_equation(tape, equation, inputs, here), strict=True))
     return [read(var) for var in jaxpr.outvars]
 
 
-def follow_equation(tape: Tape, equation: Any, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+def follow_equation(tape: Tape, equation: Any, inputs: list[int], place: Place) -> list[int]:
     name, params = equation.primitive.name, equation.params
     if name in CALLS and (called := inner(params)) is not None:
-        return follow(tape, called.jaxpr, called.consts, inputs, template, turn)
+        return follow(tape, called.jaxpr, called.consts, inputs, place)
     if name == "scan":
-        return unroll_scan(tape, params, inputs, template, turn)
+        return unroll_scan(tape, params, inputs, place)
     if name == "cond":
         taken = params["branches"][int(np.clip(tape.values[inputs[0]], 0, len(params["branches"]) - 1))]
-        return follow(tape, taken.jaxpr, taken.consts, inputs[1:], template, turn)
+        return follow(tape, taken.jaxpr, taken.consts, inputs[1:], place)
     if name == "while":
-        return unroll_while(tape, params, inputs, template, turn)
-    return primitive(tape, equation, inputs, template, turn)
+        return unroll_while(tape, params, inputs, place)
+    return primitive(tape, equation, inputs, place)
 
 
-def unroll_scan(tape: Tape, params: dict, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+def unroll_scan(tape: Tape, params: dict, inputs: list[int], place: Place) -> list[int]:
     consts, carry = params["num_consts"], params["num_carry"]
     body, length = params["jaxpr"], params["length"]
     shared, state, sliced = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
     stacked: list[Any] = [None] * length
     for t in reversed(range(length)) if params["reverse"] else range(length):
-        here = [simple(tape, "index", {"t": t}, [x], INDEX, template, (*turn, t)) for x in sliced]
-        results = follow(tape, body.jaxpr, body.consts, [*shared, *state, *here], template, (*turn, t))
+        turn = place._replace(turn=(*place.turn, t))
+        here = [simple(tape, "index", {"t": t}, [x], INDEX, turn, k) for k, x in enumerate(sliced)]
+        results = follow(tape, body.jaxpr, body.consts, [*shared, *state, *here], turn)
         state, stacked[t] = results[:carry], results[carry:]
-    ys = [simple(tape, "stack", {}, list(column), STACK, template, turn) for column in zip(*stacked, strict=True)]
+    columns = zip(*stacked, strict=True)
+    ys = [simple(tape, "stack", {}, list(column), STACK, place, k) for k, column in enumerate(columns)]
     return [*state, *ys]
 
 
-def unroll_while(tape: Tape, params: dict, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+def unroll_while(tape: Tape, params: dict, inputs: list[int], place: Place) -> list[int]:
     test, body = params["cond_jaxpr"], params["body_jaxpr"]
     tests, shared = params["cond_nconsts"], params["body_nconsts"]
     asked, given, state = inputs[:tests], inputs[tests : tests + shared], inputs[tests + shared :]
     for t in range(MOST_STEPS):
-        (again,) = follow(tape, test.jaxpr, test.consts, [*asked, *state], (*template, 0), (*turn, t))
+        here = place._replace(turn=(*place.turn, t))
+        (again,) = follow(tape, test.jaxpr, test.consts, [*asked, *state], below(here, 0))
         if not tape.values[again]:
             return state
-        state = follow(tape, body.jaxpr, body.consts, [*given, *state], (*template, 1), (*turn, t))
+        state = follow(tape, body.jaxpr, body.consts, [*given, *state], below(here, 1))
     raise TooLong
 
 
-def primitive(tape: Tape, equation: Any, inputs: list[int], template: tuple, turn: tuple) -> list[int]:
+def below(place: Place, k: int) -> Place:
+    return place._replace(template=(*place.template, k))
+
+
+def primitive(tape: Tape, equation: Any, inputs: list[int], place: Place) -> list[int]:
     name, params = equation.primitive.name, equation.params
     rule = RULES.get(name)
     dtype = getattr(equation.outvars[0].aval, "dtype", None)
@@ -178,13 +198,12 @@ def primitive(tape: Tape, equation: Any, inputs: list[int], template: tuple, tur
     extended = any(not isinstance(tape.values[v], np.ndarray) for v in inputs)
     if rule is None or not simple or extended or jnp.issubdtype(dtype, jnp.complexfloating):
         rule = opaque(equation)
-    line = line_of(equation.source_info)
-    return add(tape, Step(name, params, tuple(inputs), (), rule, line, template, turn), len(equation.outvars))
+    return add(tape, Step(name, params, tuple(inputs), (), rule, *step_place(place)), len(equation.outvars))
 
 
-def simple(tape: Tape, op: str, params: dict, inputs: list[int], rule: Rule, template: tuple, turn: tuple) -> int:
-    line = Line("", 0, "")
-    return add(tape, Step(op, params, tuple(inputs), (), rule, line, (*template, -1), turn), 1)[0]
+def simple(tape: Tape, op: str, params: dict, inputs: list[int], rule: Rule, place: Place, k: int) -> int:
+    """A step that the jaxpr has no equation for: a slice of what a scan walks over, the stack of what it gives."""
+    return add(tape, Step(op, params, tuple(inputs), (), rule, *step_place(below(place, -1 - k))), 1)[0]
 
 
 def add(tape: Tape, step: Step, outputs: int) -> list[int]:

@@ -41,7 +41,14 @@ def line_at(frame: Any) -> Line:
     one_line = frame.end_line == frame.start_line and frame.end_column > frame.start_column
     encoded = first.encode()
     text = encoded[frame.start_column : frame.end_column].decode(errors="ignore") if one_line else first
+    text = with_name(first.strip(), text.strip())
     return Line(frame.file_name, frame.start_line, shorten(text.strip()), frame.start_column)
+
+
+def with_name(line: str, text: str) -> str:
+    """`variance = jnp.var(x)` rather than `jnp.var(x)`, where the expression is all of an assignment."""
+    name, equals, value = line.partition(" = ")
+    return line if equals and value == text and name.replace(", ", "").isidentifier() else text
 
 
 def shorten(text: str, width: int = 70) -> str:
