@@ -49,13 +49,14 @@ from .planning import plan
 
 if _TYPE_CHECKING:
     from . import data, files, train
-    from .checking import GradientError, Report, check
+    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient
 
 __version__ = _version("purenet")
 
 # What a network's own code does not need loads when it is first used.
 _LAZY_MODULES = ("data", "files", "train")
-_LAZY_NAMES = {"GradientError": "checking", "Report": "checking", "check": "checking"}
+_CHECKING = ("Diagnosis", "GradientError", "Report", "assert_gradients", "check", "check_gradient")
+_LAZY_NAMES = dict.fromkeys(_CHECKING, "checking")
 
 
 def __getattr__(name: str) -> _Any:
@@ -71,6 +72,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Diagnosis",
     "GradientError",
     "Layer",
     "LayerError",
@@ -78,8 +80,10 @@ __all__ = [
     "LayerValueError",
     "Report",
     "as_function",
+    "assert_gradients",
     "celu",
     "check",
+    "check_gradient",
     "data",
     "dense",
     "dropout",

@@ -177,7 +177,7 @@ def test_an_objective_is_checked() -> None:
 )
 def test_every_form_of_a_pair_is_taken(pair: Any, params: Any) -> None:
     report = pn.check(pair, params=params, verbose=False)
-    assert report.verdict == "ok"
+    assert report.verdict == "PASS"
     assert max(leaf.error for leaf in report.leaves) < 1e-13
 
 
@@ -197,9 +197,9 @@ def test_the_table_has_a_row_a_leaf(capsys: pytest.CaptureFixture[str]) -> None:
     kernel = next(leaf for leaf in caught.value.report.leaves if leaf.path == "kernel")
     assert kernel.worst == (4, 1)
     assert kernel.yours == pytest.approx(kernel.reference + 7)
-    assert [leaf.verdict for leaf in caught.value.report.leaves] == ["ok", "WRONG", "ok"]
+    assert [leaf.verdict for leaf in caught.value.report.leaves] == ["PASS", "WRONG", "PASS"]
     assert "[4, 1]" in str(caught.value)
-    assert "bias" not in str(caught.value)
+    assert str(caught.value).splitlines()[0] == "WRONG  dense: 1 WRONG, 2 PASS of 3 gradient leaves"
 
 
 def test_a_report_has_no_truth_value() -> None:
@@ -225,7 +225,7 @@ def test_a_gradient_that_cancels_is_vacuous_and_a_wrong_one_there_is_found() -> 
         needs=(),
     )
     report = pn.check(pn.serial(shift, pn.layer_norm(use_scale=False, use_bias=False)), verbose=False)
-    assert [leaf.verdict for leaf in report.leaves] == ["VACUOUS", "ok"]
+    assert [leaf.verdict for leaf in report.leaves] == ["VACUOUS", "PASS"]
     bad = replace_backward(shift, lambda dparams, dx: (dparams + 1e-6, dx))
     with pytest.raises(pn.GradientError):
         pn.check(pn.serial(bad, pn.layer_norm(use_scale=False, use_bias=False)), verbose=False)
@@ -241,23 +241,23 @@ def test_all_zero_gradients_prove_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: pn.check("net"), TypeError, "expected a Layer, an objective or a pair"),
+        (lambda: pn.check("net"), TypeError, "expected a Layer, an objective, a pair"),
         (lambda: pn.check((dense_forward, dense_backward)), TypeError, "pass params"),
         (lambda: pn.check((lambda: 1, lambda dy: dy)), TypeError, "expected forward"),
         (lambda: pn.check((lambda p, x: p * x, lambda p, x, dy: dy), params=2.0), TypeError, "dparams, dx"),
         (lambda: pn.check((jnp.log, lambda x, dy: dy / x)), ValueError, "not finite"),
-        (lambda: pn.check((jnp.tanh, lambda y, dy: dy[0])), ValueError, r"input gradient \(7,\), input \(5, 7\)"),
+        (lambda: pn.check((jnp.tanh, lambda y, dy: dy[0])), pn.GradientError, r"x has shape \[7\], x has \[5, 7\]"),
         (
             lambda: pn.check((dense_forward, dense_with(lambda dk, db, *rest: (dk.T, db, rest[0]))), params=PARAMS),
-            ValueError,
-            r"kernel gradient \(5, 7\), parameter \(7, 5\)",
+            pn.GradientError,
+            r"kernel has shape \[5, 7\], kernel has \[7, 5\]: it is the right gradient transposed",
         ),
         (
             lambda: pn.check(
                 (dense_forward, lambda p, x, dy: ({"kernel": x.T @ dy}, dy @ p["kernel"].T)), params=PARAMS
             ),
-            ValueError,
-            "bias gradient is missing",
+            pn.GradientError,
+            r"missing: \['bias'\]",
         ),
     ],
 )
@@ -286,7 +286,7 @@ def test_elements_that_cancel_are_not_called_wrong() -> None:
     x = np.array([[1e9, 1.0], [-1e9, 1.0], [3.0, 2.0]])
     pair = (lambda p, x: x @ p, lambda p, x, dy: (jnp.stack([x[:, i] @ dy for i in (0, 1)]), dy @ p.T))
     report = pn.check(pair, x, params=np.ones((2, 2)), verbose=False)
-    assert report.verdict == "ok"
+    assert report.verdict == "PASS"
 
 
 def test_float32_and_integer_parameters_are_taken() -> None:
@@ -301,7 +301,7 @@ def test_float32_and_integer_parameters_are_taken() -> None:
         forward, backward, name="f32", init=lambda key, x: {"w": jnp.ones((), jnp.float32), "n": jnp.array(3)}
     )
     report = pn.check(layer, verbose=False)
-    assert [(leaf.path, leaf.verdict) for leaf in report.leaves] == [("w", "ok"), ("x", "ok")]
+    assert [(leaf.path, leaf.verdict) for leaf in report.leaves] == [("w", "PASS"), ("x", "PASS")]
     assert max(leaf.error for leaf in report.leaves) < 1e-13
 
 
@@ -318,5 +318,6 @@ def test_ties_pass() -> None:
 
 def test_a_reference_that_is_not_finite_is_not_held_against_you() -> None:
     safe = (lambda x: jnp.where(x > 0, jnp.sqrt(x), 0), lambda x, dy: jnp.where(x > 0, 0.5 / jnp.sqrt(x), 0) * dy)
-    with pytest.raises(ValueError, match=r"jax.grad's own gradient of .* is not finite"):
+    with pytest.raises(pn.GradientError, match=r"jax.grad is the one that is off here") as caught:
         pn.check(safe, np.array([0.0, 4.0]), verbose=False)
+    assert caught.value.report.verdict == "UNRESOLVED"

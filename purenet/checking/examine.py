@@ -46,7 +46,7 @@ def examine(target: Target, trial: Experiment, *, seed: int = 0, explain: bool =
     noise = noise_of(trial.truth, trial.leaves, trial.dys, seed)
     with np.errstate(all="ignore"):
         leaves = compare_all(trial.names, yours, truth, noise)
-    findings += structural + primal(mine, outputs) + not_linear(trial, yours)
+    findings += structural + primal(mine, outputs) + not_linear(trial, leaves, yours)
     report = Report(trial.name, leaves, tuple(findings), arrays=tuple(zip(yours, truth, strict=True)))
     if report.verdict in (PASS, VACUOUS):
         return report
@@ -81,13 +81,13 @@ def primal(mine: list[Any], outputs: list[Any]) -> list[Diagnosis]:
     return [Diagnosis("primal", text, fix, 0.0, rank=0.1)] if pairs or mine else []
 
 
-def not_linear(trial: Experiment, yours: list[Any]) -> list[Diagnosis]:
+def not_linear(trial: Experiment, leaves: tuple[LeafReport, ...], yours: list[Any]) -> list[Diagnosis]:
     """A backward that is right at this cotangent may clip or threshold a larger one."""
     if not trial.linear_in_dy or any(leaf is None for leaf in yours):
         return []
     at_large = align(trial, trial.hand(trial.leaves, [-1000.0 * dy for dy in trial.dys])[1], yours)[0]
-    for name, once, large in zip(trial.names, yours, at_large, strict=True):
-        finite = np.all(np.isfinite(once))
+    for leaf, name, once, large in zip(leaves, trial.names, yours, at_large, strict=True):
+        finite = leaf.verdict != VACUOUS and np.all(np.isfinite(once))
         if finite and (large is None or not norm(large + 1000 * once) <= 1e-9 * 1000 * norm(once)):
             text = "your backward is not linear in the upstream cotangent: -1000 dy gives something else than -1000 "
             text += "times the gradient"

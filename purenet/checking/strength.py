@@ -10,6 +10,7 @@ DeMillo, Lipton & Sayward, *Hints on Test Data Selection* (1978).
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -30,11 +31,12 @@ from .probe import draw_like, join_inexact, probe_params, split_inexact
 from .program.record import MOST_STEPS, Program, Step, TooLong, as_value, is_floating, record
 from .program.rules import Rule
 from .program.source import UNKNOWN, Line, shorten
-from .report import PASS, VACUOUS, WIDTH
+from .report import PASS, VACUOUS, wrap
 from .target import Target, as_target
 
 MOST_MUTANTS = 400
-MOST_LINES = 12
+MOST_SHOWN = 12
+MOST_OTHERS = 3
 EQUIVALENT = 1e-12
 
 TERM = "term left out"
@@ -128,25 +130,18 @@ def kinds_text(mutants: Sequence[Mutant]) -> list[str]:
     """A row a kind of mutation, with how many were noticed."""
     made = Counter(mutant.kind for mutant in mutants)
     noticed = Counter(mutant.kind for mutant in mutants if mutant.noticed)
-    rows = [
-        ("mutation", "noticed", "of"),
-        *((kind, str(noticed[kind]), str(made[kind])) for kind in KINDS if made[kind]),
-    ]
-    return [f"{kind:<22}  {seen:>7}  {count:>4}" for kind, seen, count in rows]
+    head = f"{'mutation':<22}  {'noticed':>7}  {'of':>4}"
+    return [head, *(f"{kind:<22}  {noticed[kind]:>7}  {made[kind]:>4}" for kind in KINDS if made[kind])]
 
 
 def unnoticed_text(unnoticed: Sequence[Mutant]) -> list[str]:
     """The mutants that the check passes as right, as far as they fit."""
     if not unnoticed:
         return []
-    shown = unnoticed if len(unnoticed) <= MOST_LINES else unnoticed[: MOST_LINES - 1]
+    shown = unnoticed if len(unnoticed) <= MOST_SHOWN else unnoticed[: MOST_SHOWN - 1]
     left = len(unnoticed) - len(shown)
-    lines = [f"  {shorten(str(mutant), WIDTH - 2)}" for mutant in shown]
-    return [
-        "unnoticed, the check at this probe passes them as right:",
-        *lines,
-        *([f"  ... and {left} more"] if left else []),
-    ]
+    lines = [textwrap.indent(wrap("", str(mutant)), "  ") for mutant in shown]
+    return ["unnoticed, the check passes them as right:", *lines, *[f"  ... and {left} more"] * bool(left)]
 
 
 def check_strength(
@@ -363,6 +358,10 @@ class Place(NamedTuple):
     def label(self, k: int) -> str:
         return label(self.recording, self.step.inputs[k])
 
+    def is_literal(self, k: int, number: int) -> bool:
+        """Whether an operand is this number, written in the source: without it nothing changes at any probe."""
+        return self.step.inputs[k] in self.recording.program.literals and bool(np.all(self.operand(k) == number))
+
     def on_output(self, kind: str, what: str, change: Callable[[Any], Any], length: int | None = None) -> Mutation:
         """The mutation of what the step gives."""
 
@@ -404,12 +403,14 @@ def multiples(place: Place) -> Iterator[Mutation]:
 
 def terms(place: Place) -> Iterator[Mutation]:
     for k in range(2):
-        yield place.on_operand(TERM, f"without the term {place.label(k)}", k, np.zeros_like)
+        if not place.is_literal(k, 0):
+            yield place.on_operand(TERM, f"without the term {place.label(k)}", k, np.zeros_like)
 
 
 def factors(place: Place) -> Iterator[Mutation]:
     for k in range(2):
-        yield place.on_operand(FACTOR, f"without the factor {place.label(k)}", k, np.ones_like)
+        if not place.is_literal(k, 1):
+            yield place.on_operand(FACTOR, f"without the factor {place.label(k)}", k, np.ones_like)
 
 
 def transposed(place: Place) -> Iterator[Mutation]:
@@ -498,16 +499,26 @@ def other_values(place: Place) -> Iterator[Mutation]:
     """Another of the values a backward reads, of the same shape, where the step reads one without dy."""
     recording, values = place.recording, place.recording.program.values
     for k, number in enumerate(place.step.inputs):
-        value, computed = values[number], number not in recording.names
-        primal = number in recording.primals and number not in recording.cotangents
-        if not primal or not is_floating(value) or not value.ndim or (computed and place.step.op in MOVES):
+        moved = place.step.op in MOVES and number not in recording.names
+        if number not in recording.primals - recording.cotangents or moved or not is_vector(values[number]):
             continue
-        for other in recording.readable:
-            known = other == number or (number not in recording.readable and is_copy(values[other], value))
-            if not known and is_floating(values[other]) and values[other].shape == value.shape:
-                what = f"{recording.names[other]} in place of {place.label(k)}"
-                other_value = place.on_operand(OTHER_VALUE, what, k, lambda x, value=values[other]: value)
-                yield other_value._replace(suspects=(number, other))
+        others = [other for other in recording.readable if is_other(recording, number, other)]
+        first = number % max(len(others), 1)
+        for other in [*others[first:], *others[:first]][:MOST_OTHERS]:
+            what = f"{recording.names[other]} in place of {expression(recording, number)}"
+            mutation = place.on_operand(OTHER_VALUE, what, k, lambda x, value=values[other]: value)
+            yield mutation._replace(suspects=(number, other))
+
+
+def is_vector(value: Any) -> bool:
+    return is_floating(value) and value.ndim > 0
+
+
+def is_other(recording: Recording, number: int, other: int) -> bool:
+    """Whether a value that backward reads is another one of the same shape: a computed one may be a known one again."""
+    mine, value = recording.program.values[number], recording.program.values[other]
+    known = number == other or (number not in recording.readable and is_copy(value, mine))
+    return not known and is_vector(value) and value.shape == mine.shape
 
 
 FAMILIES: dict[str, tuple[Callable[[Place], Iterator[Mutation]], ...]] = {
@@ -523,17 +534,26 @@ FAMILIES: dict[str, tuple[Callable[[Place], Iterator[Mutation]], ...]] = {
 
 
 def label(recording: Recording, number: int) -> str:
-    """A value by its name, its number, or the expression that makes it."""
-    program = recording.program
+    """A value by its name, also where it was only moved about; by its number; or by the expression that makes it."""
+    origin = number
+    while (step := made_by(recording.program, origin)) is not None and step.op in MOVES and step.inputs:
+        origin = step.inputs[0]
+    return recording.names.get(origin) or expression(recording, number)
+
+
+def expression(recording: Recording, number: int) -> str:
     if number in recording.names:
         return recording.names[number]
-    if number not in program.maker:
-        value = np.asarray(program.values[number])
-        return f"{float(value):.6g}" if value.ndim == 0 and is_floating(value) else "a constant"
-    step = program.steps[program.maker[number]]
+    step, value = made_by(recording.program, number), recording.program.values[number]
+    if step is None:
+        return f"{float(value):.6g}" if is_floating(value) and not value.ndim else "a constant"
     if step.op == "return":
         return f"the gradient of {step.params['name']}"
     return f"`{shorten(step.line.text, 40)}`" if step.line.text else word(step.op)
+
+
+def made_by(program: Program, number: int) -> Step | None:
+    return program.steps[program.maker[number]] if number in program.maker else None
 
 
 # Running and judging.
@@ -596,7 +616,7 @@ def judged(recording: Recording, judge: Judge, mutation: Mutation, values: Value
     program = recording.program
     leaves, own = gradient_leaves(program, values), gradient_leaves(program, program.values)
     noticed = notices(judge, leaves)
-    equivalent = all(same(mine, leaf, EQUIVALENT) for mine, leaf in zip(leaves, own, strict=True))
+    equivalent = not noticed and all(same(mine, leaf, EQUIVALENT) for mine, leaf in zip(leaves, own, strict=True))
     hint = "" if noticed else why_unnoticed(recording, mutation, values)
     line = program.steps[mutation.steps[0]].line
     return Mutant(mutation.kind, mutation.what, line_text(line), noticed, equivalent, hint)

@@ -100,7 +100,7 @@ def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ta
     def run(params: PyTree, x: PyTree) -> tuple[PyTree, tuple[PyTree, Static]]:
         result = forward(params, x) if has_params else forward(x)
         saves = isinstance(result, tuple) and len(result) == 2
-        saves = saves and (reads_residuals(reads) or not is_output(result[1], (params, x)))
+        saves = saves and (reads_residuals(reads) or not is_output(result[1], (params, x, result[0])))
         return (result[0], (result[1], Static(True))) if saves else (result, ((), Static(False)))
 
     def run_back(params: PyTree, x: PyTree, y: PyTree, saved: tuple[PyTree, Static], dy: PyTree) -> Any:
@@ -119,7 +119,8 @@ def reads_residuals(reads: list[str]) -> bool:
 
 
 def is_output(second: Any, arguments: Any) -> bool:
-    """Whether the second of two things a forward returns is an output: floating arrays, and not what it was given."""
+    """Whether the second of two things a forward returns is an output: floating arrays, neither what it was
+    given nor the first output again."""
     given = {id(leaf) for leaf in jax.tree.leaves(arguments)}
     leaves = jax.tree.leaves(second)
     arrays = [hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]

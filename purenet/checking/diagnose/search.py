@@ -22,7 +22,14 @@ from .naming import Factor, factors
 from .paths import leaf_uses, repeated_paths, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
-from .variants import known_functions, moved_constants, other_constants, swapped_values, through_stops
+from .variants import (
+    known_functions,
+    moved_constants,
+    open_gates,
+    other_constants,
+    swapped_values,
+    through_stops,
+)
 
 Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
 
@@ -41,6 +48,7 @@ STAGES: tuple[tuple[Family, ...], ...] = (
     ),
     (
         other_axes,
+        open_gates,
         compositions,
         other_cotangents,
         other_constants,

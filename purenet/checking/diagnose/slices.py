@@ -106,7 +106,7 @@ def weighted(
         weights = slice_weights(evidence, parts, i)
         if weights is None:
             continue
-        text, fix, plain = slice_text(weights, axis, where)
+        text, fix, plain = slice_text(weights, axis, where, "examples" if axis == 0 and len(shape) > 1 else "slices")
         yield Diagnosis(
             "slices",
             f"your gradient of {evidence.names[i]} {text}",
@@ -151,25 +151,25 @@ def fitted_residual(evidence: Evidence, parts: list[list[Leaves]], i: int, weigh
     return max(residual(combine(part, i, weights), np.ravel(p.yours[i]), np.ravel(p.truth[i])) for part, p in pairs)
 
 
-def slice_text(weights: Any, axis: int, where: str) -> tuple[str, str, bool]:
+def slice_text(weights: Any, axis: int, where: str, noun: str) -> tuple[str, str, bool]:
     """What the weights say, what to do, and whether it is one of the plain cases."""
     rounded, n = np.round(weights, 6), len(weights)
     present, gone = np.flatnonzero(np.abs(rounded - 1) < 1e-6), np.flatnonzero(np.abs(rounded) < 1e-6)
     along = f"along axis {axis} of {where}"
     accumulate = "add up the contributions of all of them (sum over the axis, += in a loop, .add at duplicates)"
     if len(gone) == n - 1 and len(present) == 1:
-        which = "last" if present[0] == n - 1 else "first" if present[0] == 0 else f"{present[0]}th"
-        text = f"counts only the {which} of {n} slices {along}: the last one overwrites, or only one is used"
-        return text.replace(": the last one overwrites, or only one is used", detail(which)), accumulate, True
+        overwritten = ": each overwrites the one before (assigned, not accumulated)" if present[0] == n - 1 else ""
+        return f"counts only the {place(present[0], n)} of {n} {noun} {along}{overwritten}", accumulate, True
     if len(gone) + len(present) == n:
-        text = f"leaves out slice{'s' if len(gone) > 1 else ''} {list_of(gone)} of {n} {along}"
+        left = f"the {place(gone[0], n)}" if len(gone) == 1 else f"numbers {list_of(gone)}"
+        text = f"leaves out {left} of {n} {noun} {along}"
         return text, "compare the range of the loop, the mask or the slice with the forward's", True
-    text = f"weighs the {n} slices {along} by {number_list(weights)} instead of 1"
-    return text, "look for a factor that belongs to each slice: a count, a mask, a scale or a power", False
+    text = f"weighs the {n} {noun} {along} by {number_list(weights)} instead of 1"
+    return text, "look for a factor that belongs to each of them: a count, a mask, a scale or a power", False
 
 
-def detail(which: str) -> str:
-    return ": each overwrites the one before (assigned, not accumulated)" if which == "last" else ""
+def place(k: int, n: int) -> str:
+    return "first" if k == 0 else "last" if k == n - 1 else f"number {k}"
 
 
 def list_of(indices: Any) -> str:

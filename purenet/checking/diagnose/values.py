@@ -126,7 +126,11 @@ def moved_factors(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Poin
     """How a root changes when its constant (eps) stands outside, or is left out."""
     program = evidence.first.program
     for inside, literal, number, op in constants_inside(program) if program else ():
-        for where, change in (("outside", MOVED[op]), ("left out of", lambda x, e, op=op: MOVED[op](x, 0 * e))):
+        for where, change in (
+            ("outside", MOVED[op]),
+            ("left out of", lambda x, e, op=op: MOVED[op](x, 0 * e)),
+            ("inside and again outside", lambda x, e, op=op: MOVED[op](np.sqrt(x + e) ** 2, e)),
+        ):
             if op == "log":
                 continue
 

@@ -15,7 +15,7 @@ from .functions import FUNCTIONS
 from .leafwise import names
 from .local import rearranged
 from .naming import Factor
-from .values import MOVED, constants_inside, describe_value, quiet
+from .values import MOVED, constants_inside, describe_value, quiet, word
 
 TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
 TRIVIAL = (-1.0, 0.0, 1.0)
@@ -165,6 +165,46 @@ def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -
         text += "constant (eps) outside the root, where the forward has it inside"
         fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
         yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), "", 1.4)
+
+
+def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """The gradient of the forward without one of its masks or clips: where, maximum, minimum or clamp left out."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for step in program.steps:
+        if step.op not in ("select_n", "max", "min", "clamp") or step.outputs[0] not in program.active:
+            continue
+        for number in step.inputs:
+            if number not in program.active:
+                continue
+
+            def predict(point: Point, output: int = step.outputs[0], number: int = number) -> Leaves:
+                assert point.program is not None
+                value = np.broadcast_to(point.program.values[number], np.shape(point.program.values[output]))
+                return ungated(point, output, number, value)
+
+            match = explains(evidence, predict)
+            if match:
+                text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward without the "
+                text += f"{word(step.op)} at {step.line}: its mask (or clip) is ignored"
+                fix = "apply the forward's mask in the backward too, where it recomputes and where it passes dy on"
+                rank = 1.5 if match.whole else 2.1
+                leaves = names(evidence, match)
+                yield Diagnosis("forward_variant", text, fix, match.residual, leaves, str(step.line), rank)
+
+
+def ungated(point: Point, output: int, number: int, value: Any) -> Leaves:
+    """The gradient with a selection replaced by one of its cases, forward and backward."""
+    program = point.program
+    assert program is not None
+    through = Rule(lambda params, x: x, lambda params, k, operands, y, dy: dy)
+    steps = tuple(
+        s._replace(op="copy", inputs=(number,), rule=through) if s.outputs == (output,) else s for s in program.steps
+    )
+    if np.shape(program.values[number]) != np.shape(value):
+        return point.truth
+    return quiet(lambda p: gradient_at(point, rerun(p, point.inputs)), program._replace(steps=steps))
 
 
 def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
