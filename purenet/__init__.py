@@ -49,13 +49,21 @@ from .planning import plan
 
 if _TYPE_CHECKING:
     from . import data, files, train
-    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient
+    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient, check_strength
 
 __version__ = _version("purenet")
 
 # What a network's own code does not need loads when it is first used.
 _LAZY_MODULES = ("data", "files", "train")
-_CHECKING = ("Diagnosis", "GradientError", "Report", "assert_gradients", "check", "check_gradient")
+_CHECKING = (
+    "Diagnosis",
+    "GradientError",
+    "Report",
+    "assert_gradients",
+    "check",
+    "check_gradient",
+    "check_strength",
+)
 _LAZY_NAMES = dict.fromkeys(_CHECKING, "checking")
 
 
@@ -84,6 +92,7 @@ __all__ = [
     "celu",
     "check",
     "check_gradient",
+    "check_strength",
     "data",
     "dense",
     "dropout",

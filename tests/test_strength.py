@@ -174,6 +174,12 @@ def test_labels_that_stand_for_one_hot_targets_hide_their_sum() -> None:
     assert {"dense.py", "cross_entropy.py"} <= {mutant.line.split("(")[-1].split(":")[0] for mutant in report.mutants}
 
 
+def test_a_one_written_in_the_source_is_no_factor_of_the_probe() -> None:
+    """Without smoothing, the labels' gradient is multiplied by 1 - 0: no probe could notice that it is left out."""
+    logits, labels = RANDOM.standard_normal((4, 3)), RANDOM.uniform(size=(4, 3))
+    assert measure(pn.losses.softmax_cross_entropy(), (logits, labels)).rate == 1
+
+
 def test_networks_are_mutated_layer_by_layer() -> None:
     report = measure(pn.serial(pn.dense(4), pn.tanh(), pn.dense(3)))
     assert report.rate == 1

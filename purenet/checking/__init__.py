@@ -8,3 +8,6 @@ from .report import GradientError as GradientError
 from .report import LayerReport as LayerReport
 from .report import LeafReport as LeafReport
 from .report import Report as Report
+from .strength import Mutant as Mutant
+from .strength import StrengthReport as StrengthReport
+from .strength import check_strength as check_strength

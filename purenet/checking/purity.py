@@ -20,6 +20,10 @@ from .probe import join_inexact, split_inexact
 from .target import Target
 
 
+class LeftBehind(Exception):
+    """A trace reads a value of another one that is over."""
+
+
 def purity(target: Target, experiment: Experiment) -> list[Diagnosis]:
     """What is wrong with the target as a pair of pure functions."""
     _, fixed = split_inexact(experiment.trees)
@@ -47,7 +51,7 @@ def backward_purity(target: Target, experiment: Experiment, forward: Callable[..
 
         if same_trace(backward, experiment.leaves, y, saved, experiment.dys):
             return []
-    except jax.errors.UnexpectedTracerError:
+    except (jax.errors.UnexpectedTracerError, LeftBehind):
         text = "the backward reads a value that the forward left behind outside its residuals"
         fix = "return what the backward needs as residuals: a backward reads its arguments and nothing else"
         return [Diagnosis("impure_backward", text, fix, 0.0, rank=0.0)]
@@ -63,6 +67,8 @@ def backward_purity(target: Target, experiment: Experiment, forward: Callable[..
 def same_trace(function: Callable[..., Any], *arguments: Any) -> bool:
     """Whether two traces are the same program with the same constants."""
     first, second = (jax.make_jaxpr(lambda *a: function(*a))(*arguments) for _ in range(2))
+    if any(isinstance(const, jax.core.Tracer) for const in first.consts):
+        raise LeftBehind
     if str(first) != str(second) or len(first.consts) != len(second.consts):
         return False
     return all(same_constant(a, b) for a, b in zip(first.consts, second.consts, strict=True))

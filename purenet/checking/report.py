@@ -120,6 +120,7 @@ class Report(NamedTuple):
 DECISIVE = (
     "nondeterministic",
     "impure_forward",
+    "impure_backward",
     "primal",
     "not_linear",
     "cotangent_ignored",

@@ -106,7 +106,7 @@ def weighted(
         weights = slice_weights(evidence, parts, i)
         if weights is None:
             continue
-        text, fix, plain = slice_text(weights, axis, where, "examples" if axis == 0 and len(shape) > 1 else "slices")
+        text, fix, plain = slice_text(weights, axis, where, noun_of(evidence, shape, axis))
         yield Diagnosis(
             "slices",
             f"your gradient of {evidence.names[i]} {text}",
@@ -115,6 +115,14 @@ def weighted(
             (evidence.names[i],),
             rank=rank if plain else rank + 1.5,
         )
+
+
+def noun_of(evidence: Evidence, shape: tuple[int, ...], axis: int) -> str:
+    """The first axis counts examples where the data has an axis of that length in front."""
+    program = evidence.first.program
+    data = [v for v in program.values if isinstance(v, np.ndarray)] if program else evidence.first.inputs
+    in_front = any(v.ndim > 1 and v.shape[0] == shape[0] for v in data)
+    return "examples" if axis == 0 and (len(shape) > 1 or in_front) else "slices"
 
 
 def mask_of(shape: tuple[int, ...], axis: int, q: int) -> Any:
