@@ -74,7 +74,7 @@ def main() -> dict[str, pn.Report]:
 
     print("\n2. A rule with a mistake. check raises GradientError; its message is the report:\n")
     try:
-        pn.check(forgetful, ROWS)
+        pn.check(careless, ROWS)
     except pn.GradientError as error:
         print(error)
         reports["wrong"] = error.report
@@ -86,7 +86,7 @@ def main() -> dict[str, pn.Report]:
 
 
 def test_my_rule() -> None:
-    """In a test, assert_gradients: silent where all is well, and strict where a gradient that is zero proves nothing."""
+    """For tests: silent where all is well, and strict about a gradient that proves nothing because it is zero."""
     pn.assert_gradients(log_sum_exp, ROWS)
 
 

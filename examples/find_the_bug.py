@@ -351,7 +351,7 @@ def after_steps(rate: float, steps: int) -> float:
     coefficients = CUBIC_START
     for _ in range(steps):
         coefficients = coefficients - rate * cubic_gradient(coefficients)
-    return np.mean(np.square(POWERS @ coefficients - CUBIC_Y))
+    return float(np.mean(np.square(POWERS @ coefficients - CUBIC_Y)))
 
 
 def descent() -> str:

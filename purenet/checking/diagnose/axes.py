@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program, Step
-from ..program.sweep import gradients, rerun, sweep
+from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains
 from .leafwise import names
 from .naming import Factor
-from .values import quiet
+from .values import describe_value, quiet
 
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
@@ -85,3 +85,85 @@ def turned_step(program: Program, step: Step, change: tuple[tuple[int, ...], int
             dimensions = tuple(axis for axis in range(len(shape)) if axis != other)
             return step._replace(params={**step.params, "shape": size, "broadcast_dimensions": dimensions})
     return step
+
+
+# The sum that undoes a broadcast, along another axis.
+
+
+def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """A statistic [rows, 1] is used in [rows, columns]: its cotangent is a sum over columns. Over rows instead?"""
+    program = evidence.first.program
+    if program is None:
+        return
+    for reduction, step in enumerate(program.steps):
+        if step.op not in REDUCTIONS or len(step.params["axes"]) != 1 or step.outputs[0] not in program.active:
+            continue
+        shape, own = np.shape(program.values[step.inputs[0]]), step.params["axes"][0]
+        for q, operand in broadcasts(program, reduction, shape, own):
+            for other in range(len(shape)):
+                for inside in (True, False) if other != own else ():
+
+                    def predict(point: Point, at: tuple = (reduction, q, operand, own, other, inside)) -> Leaves | None:
+                        return quiet(lambda place: summed_otherwise(point, *place), at)
+
+                    match = explains(evidence, predict)
+                    if match:
+                        text = f"in your gradient of {evidence.label(match.leaves)}, the sum that belongs to "
+                        text += (
+                            f"{describe_value(evidence, step.outputs[0])} runs over axis {other} instead of axis {own}"
+                        )
+                        fix = f"sum over axis {own}, the axis that the forward reduces"
+                        rank = 1.5 if match.whole else 2.0
+                        leaves = names(evidence, match)
+                        yield Diagnosis("coupling", text, fix, match.residual, leaves, str(step.line), rank)
+                        return
+
+
+def broadcasts(program: Program, reduction: int, shape: tuple[int, ...], own: int) -> list[tuple[int, int]]:
+    """(step, operand) where something made of the reduction, with length 1 along its axis, meets the full shape."""
+    thin = tuple(1 if axis == own else size for axis, size in enumerate(shape))
+    made = set(program.steps[reduction].outputs)
+    found = []
+    for k in range(reduction + 1, len(program.steps)):
+        step = program.steps[k]
+        if not made.intersection(step.inputs):
+            continue
+        wide = np.shape(program.values[step.outputs[0]]) == shape
+        meeting = [j for j, n in enumerate(step.inputs) if n in made and np.shape(program.values[n]) == thin]
+        if wide and meeting:
+            found += [(k, j) for j in meeting]
+        elif not wide:
+            made.update(step.outputs)
+    return found
+
+
+def summed_otherwise(
+    point: Point, reduction: int, q: int, operand: int, own: int, other: int, inside: bool
+) -> Leaves | None:
+    """The gradient with the sum at one meeting place along another axis, its factors inside or outside the sum."""
+    program = point.program
+    assert program is not None
+    step, meeting = program.steps[reduction], program.steps[q]
+    values = [program.values[n] for n in meeting.inputs]
+    number, shape = meeting.inputs[operand], np.shape(program.values[step.inputs[0]])
+    if meeting.outputs[0] not in point.cotangents:
+        return None
+    full = [np.broadcast_to(v, shape) if np.ndim(v) else v for v in values]
+    wide = meeting.rule.pull(
+        meeting.params, operand, full, program.values[meeting.outputs[0]], point.cotangents[meeting.outputs[0]]
+    )
+    chain = pull_from(program, {number: np.ones_like(program.values[number])}, q, None).get(step.outputs[0])
+    if chain is None:
+        return None
+    chain = np.broadcast_to(np.reshape(chain, np.shape(program.values[number])), shape)
+    summed = np.sum(wide * chain, other, keepdims=True) if inside else np.sum(wide, other, keepdims=True) * chain
+    right = np.sum(wide * chain, own, keepdims=True)
+    slope = step.rule.pull(
+        step.params,
+        0,
+        [program.values[step.inputs[0]]],
+        program.values[step.outputs[0]],
+        np.ones_like(program.values[step.outputs[0]]),
+    )
+    extra = (np.broadcast_to(summed, shape) - np.broadcast_to(right, shape)) * slope
+    return [t + e for t, e in zip(point.truth, from_value(program, step.inputs[0], extra), strict=True)]

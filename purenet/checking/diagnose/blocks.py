@@ -6,6 +6,7 @@ replaced by a value, be taken as diagonal, transposed, or applied twice, as with
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from ..program.record import Program, is_floating
 from ..program.sweep import from_value, pull_from, rerun
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains_scaled, norm
-from .functions import FUNCTIONS, ROW_RULES
+from .functions import FUNCTIONS, row_rules
 from .leafwise import names
 from .local import complement, proportional, rearranged
 from .naming import Factor, decode
@@ -131,11 +132,33 @@ def compositions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
         yield from mistaken(evidence, known, passages(program), 0.3)
 
 
+def row_mistakes(evidence: Evidence, block: Block) -> Iterator[tuple[str, str, str, Callable[..., Any], float]]:
+    """Rules that couple a row, where a block may be a softmax or its logarithm."""
+    program = evidence.first.program
+    assert program is not None
+    x, y = program.values[block.enters], program.values[block.leaves]
+    probabilities = [axis for axis in range(y.ndim) if np.allclose(np.sum(y, axis), 1)]
+    logarithms = [axis for axis in range(y.ndim) if np.allclose(np.sum(np.exp(np.minimum(y, 1)), axis), 1)]
+    if (not probabilities and not logarithms) or not np.all(np.isfinite(x)):
+        return
+    fix = "softmax: dx = p (dy - sum(p dy)); log_softmax: dx = dy - p sum(dy); p and the sums along the forward's axis"
+    for k, (name, _) in enumerate(row_rules(x, y)):
+        what = f"{name} stands where its own rule belongs"
+        yield what, fix, "local_derivative", lambda pull, x, y, dy, k=k: rule_at(x, y, k, dy), 1.9
+        what = f"{name} is applied on top of its own rule"
+        yield what, fix, "local_derivative", lambda pull, x, y, dy, k=k: rule_at(x, y, k, pull(dy)), 2.0
+
+
+def rule_at(x: Any, y: Any, k: int, dy: Any) -> Any:
+    rules = row_rules(x, y)
+    return rules[k][1](dy) if k < len(rules) else None
+
+
 def mistaken(evidence: Evidence, known: list[Factor], found: list[Block], later: float) -> Iterator[Diagnosis]:
     program = evidence.first.program
     assert program is not None
     for block in found:
-        for what, fix, kind, change, rank in block_mistakes():
+        for what, fix, kind, change, rank in itertools.chain(block_mistakes(), row_mistakes(evidence, block)):
 
             def parts(point: Point, block: Block = block, change: Any = change) -> tuple[Leaves, Leaves] | None:
                 return block_parts(point, block, change)
@@ -242,14 +265,38 @@ def block_mistakes() -> Iterator[tuple[str, str, str, Callable[..., Any], float]
     yield what, fix, kind, lambda pull, x, y, dy: pull(dy, y), 1.75
     what = "its derivative is evaluated at the upstream cotangent instead of its input"
     yield what, fix, kind, lambda pull, x, y, dy: pull(dy, dy), 1.85
-    for name, rule in ROW_RULES:
-        yield f"{name} stands where its own rule belongs", fix, kind, lambda pull, x, y, dy, r=rule: r(x, y, dy), 2.0
-        what = f"{name} is applied on top of its own"
-        yield what, fix, kind, lambda pull, x, y, dy, r=rule: r(x, y, pull(dy)), 2.0
     what = "its Jacobian is taken as diagonal: the terms that couple the elements are missing"
     fix = "add the terms that couple the elements; for softmax dx = y (dy - sum(dy y))"
     yield what, fix, "diagonal", as_diagonal, 1.5
     yield "its Jacobian is not transposed", "multiply by the transposed Jacobian", "wrong_operand", as_transposed, 1.8
+
+
+def constant_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """A constant (times dy, where dy is a scalar) stands where the sum of what comes back belongs."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for number, dy in list(evidence.first.cotangents.items()):
+        if number in program.inputs or number in program.outputs or np.size(dy) < 2:
+            continue
+
+        def parts(point: Point, number: int = number) -> tuple[Leaves, Leaves] | None:
+            assert point.program is not None
+            own = point.cotangents.get(number)
+            if own is None:
+                return None
+            scalar = point.dys[0] if len(point.dys) == 1 and not np.ndim(point.dys[0]) else 1.0
+            base = [t - c for t, c in zip(point.truth, from_value(point.program, number, own), strict=True)]
+            return base, from_value(point.program, number, np.ones_like(own) * scalar)
+
+        for match, c in explains_scaled(evidence, parts):
+            if abs(c) > 1e-9 and decode(c, known).rank < 2:
+                text = f"in your gradient of {evidence.label(match.leaves)}, the cotangent of "
+                text += f"{describe_value(evidence, number)} is the constant {decode(c, known).text} (times dy): what "
+                text += "comes back from its uses is not summed up"
+                fix = "sum the contributions of everything that uses the value (its count, where each is 1)"
+                leaves = names(evidence, match)
+                yield Diagnosis("wrong_cotangent", text, fix, match.residual, leaves, "", 2.1 + 0.2 * (not match.whole))
 
 
 # The way back of one value, rearranged.

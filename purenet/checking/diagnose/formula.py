@@ -32,6 +32,8 @@ def formulas(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
             said = describe(evidence, known, i, region)
             if said is not None:
                 text = f"your derivative of {evidence.names[i]} is {said[0]}{name}"
+                other = describe_rest(evidence, known, i, region)
+                text += f", and {other} elsewhere" if other else ""
                 fix = "compare this with the derivative of the forward in the same region"
                 yield Diagnosis("local_derivative", text, fix, 0.0, (evidence.names[i],), "", 2.4 + said[1])
                 break
@@ -94,6 +96,19 @@ def describe(evidence: Evidence, known: list[Factor], i: int, region: Region) ->
             if c is not None and norm(mine - offset - c * basis) < EXPLAINED * error:
                 return what.format(decode(c, known).text, describe_value(evidence, number)), 0.2
     return None
+
+
+def describe_rest(evidence: Evidence, known: list[Factor], i: int, region: Region) -> str:
+    """Your derivative outside a region, if it is wrong there too and has a name."""
+
+    def rest(point: Point) -> Any:
+        bad = np.abs(point.yours[i] - point.truth[i]) > 1e-9 * np.max(np.abs(point.truth[i]), initial=1e-300)
+        return ~region(point) & bad
+
+    if not np.any(rest(evidence.first)) or slopes(evidence, i, rest) is None:
+        return ""
+    said = describe(evidence, known, i, rest)
+    return said[0] if said else ""
 
 
 def fitted(target: Any, basis: Any) -> float | None:

@@ -57,24 +57,55 @@ FUNCTIONS: list[tuple[str, Callable[[Any], Any]]] = [
 ]
 
 
-def softmax(x: Any) -> Any:
-    e = np.exp(x - np.max(x, -1, keepdims=True))
-    return e / np.sum(e, -1, keepdims=True)
+def softmax(x: Any, axis: int) -> Any:
+    e = np.exp(x - np.max(x, axis, keepdims=True))
+    return e / np.sum(e, axis, keepdims=True)
 
 
-def along_rows(y: Any, dy: Any) -> Any:
-    return y * (dy - np.sum(y * dy, -1, keepdims=True))
+def row_rules(x: Any, y: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    """Rules of softmax and log_softmax, whole and with something left out, along every axis: (name, dy -> dx).
+
+    p is the output where it sums to 1 along an axis, else softmax of the input, along that axis.
+    """
+    found: list[tuple[str, Callable[[Any], Any]]] = []
+    for axis in range(x.ndim):
+        p = y if np.allclose(np.sum(y, axis), 1) and np.all(y >= 0) else softmax(x, axis)
+        logs = np.allclose(np.sum(np.exp(np.minimum(y, 1)), axis), 1)
+        for source, values in (("", p), *((("its output as p: ", y),) if logs else ())):
+            found += [(f"{source}{name} along axis {axis}", rule) for name, rule in softmax_rules(values, axis)]
+        if p is y:
+            found += crossed_rules(p, axis)
+    return found
 
 
-ROW_RULES: list[tuple[str, Callable[[Any, Any, Any], Any]]] = [
-    ("the rule of softmax", lambda x, y, dy: along_rows(softmax(x), dy) if x.ndim else None),
-    ("the rule of softmax, with its output as probabilities,", lambda x, y, dy: along_rows(y, dy) if x.ndim else None),
-    (
-        "the rule of log_softmax",
-        lambda x, y, dy: dy - softmax(x) * np.sum(dy, -1, keepdims=True) if x.ndim else None,
-    ),
-    (
-        "the rule of log_softmax, with its output as probabilities,",
-        lambda x, y, dy: dy - y * np.sum(dy, -1, keepdims=True) if x.ndim else None,
-    ),
-]
+def crossed_rules(p: Any, axis: int) -> list[tuple[str, Callable[[Any], Any]]]:
+    """softmax along one axis, the sum in its rule along another."""
+    return [
+        (
+            f"p (dy - sum(p dy)) with the sum along axis {other} instead of {axis}",
+            lambda dy, other=other: p * (dy - np.sum(p * dy, other, keepdims=True)),
+        )
+        for other in range(p.ndim)
+        if other != axis
+    ]
+
+
+def softmax_rules(p: Any, axis: int) -> list[tuple[str, Callable[[Any], Any]]]:
+    def total(v: Any) -> Any:
+        return np.sum(v, axis, keepdims=True)
+
+    return [
+        ("the rule of softmax, p (dy - sum(p dy)),", lambda dy: p * (dy - total(p * dy))),
+        ("the rule of log_softmax, dy - p sum(dy),", lambda dy: dy - p * total(dy)),
+        ("softmax without the factor p in front, dy - sum(p dy),", lambda dy: dy - total(p * dy)),
+        ("softmax without p inside the sum, p (dy - sum(dy)),", lambda dy: p * (dy - total(dy))),
+        (
+            "softmax with a mean for the sum, p (dy - mean(p dy)),",
+            lambda dy: p * (dy - np.mean(p * dy, axis, keepdims=True)),
+        ),
+        ("softmax with p squared in front, p^2 (dy - sum(p dy)),", lambda dy: p * p * (dy - total(p * dy))),
+        ("softmax with a plus, p (dy + sum(p dy)),", lambda dy: p * (dy + total(p * dy))),
+        ("softmax without the factor dy in the first term, p - p sum(p dy),", lambda dy: p - p * total(p * dy)),
+        ("log_softmax with a plus, dy + p sum(dy),", lambda dy: dy + p * total(dy)),
+        ("log_softmax without the sum, dy - p dy,", lambda dy: dy - p * dy),
+    ]

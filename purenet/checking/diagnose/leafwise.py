@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .evidence import Diagnosis, Evidence, Match, Point, distance, explains_scaled, norm, residual
+from .evidence import Diagnosis, Evidence, Match, Point, distance, explains, explains_scaled, norm, residual
 from .naming import Factor, decode
 from .values import candidates, describe_value
 
@@ -148,14 +148,93 @@ def swapped(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 continue
             for how, arrange in (("", lambda t: t), (", transposed", np.transpose)):
                 moved = [(p.yours[i], arrange(p.truth[j]).reshape(shapes[0])) for p in evidence.points]
-                if all(norm(b) and distance(a, b) < 1e-7 for a, b in moved):
+                c = common_factor(moved)
+                if c is not None and (c == 1 or decode(c, known).rank < 0.5):
                     both = j in evidence.wrong
-                    text = f"your gradient of {evidence.names[i]} is the right gradient of {name}{how}: "
+                    times = "" if c == 1 else f"{decode(c, known).text} times "
+                    text = f"your gradient of {evidence.names[i]} is {times}the right gradient of {name}{how}: "
                     text += "two are swapped" if both else "a factor is missing, or the wrong one is returned"
                     fix = "return each gradient under the name of what it belongs to"
                     rank = 1.1 if both else 2.0
                     yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=rank)
                     break
+
+
+def common_factor(pairs: list[tuple[Any, Any]]) -> float | None:
+    """c with a = c b for all pairs, 1 exactly where it is 1; None if there is none."""
+    a, b = (np.concatenate([np.ravel(pair[k]) for pair in pairs]) for k in (0, 1))
+    square = float(b @ b)
+    if a.size < 2 or not square or not np.all(np.isfinite(a)):
+        return None
+    c = float(a @ b) / square
+    if abs(c) < 1e-9 or norm(a - c * b) > 1e-7 * norm(a):
+        return None
+    return 1.0 if abs(c - 1) < 1e-7 else c
+
+
+def misspread(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """dy spread over a leaf along another axis of the same length."""
+    if len(evidence.first.dys) != 1 or not evidence.linear or not evidence.first.dys[0].ndim:
+        return
+    dy = evidence.first.dys[0]
+    for i in evidence.wrong:
+        shape = evidence.first.truth[i].shape
+        for axes in itertools.combinations(range(len(shape)), dy.ndim) if len(shape) > dy.ndim else ():
+            if tuple(shape[a] for a in axes) != dy.shape:
+                continue
+            others = tuple(a for a in range(len(shape)) if a not in axes)
+
+            def predict(point: Point, others: tuple[int, ...] = others) -> list[Any]:
+                ones = evidence.truth(point.inputs, [np.ones_like(d) for d in point.dys])
+                spread = np.expand_dims(point.dys[0], others)
+                return [leaf * spread if leaf.shape == shape else leaf for leaf in ones]
+
+            match = explains(evidence, predict)
+            if match:
+                text = f"in your gradient of {evidence.label(match.leaves)}, dy is spread along axis "
+                text += f"{', '.join(map(str, others))}, where it belongs along another axis of the same length"
+                fix = "put the new axis where the forward's reduction removed one: dy[:, None], not dy[None, :]"
+                yield Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), rank=1.3)
+
+
+def permuted_axes(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """An axis that is split in parts: neighbours and halves mixed up, in the cotangent alone or in values too."""
+    if len(evidence.first.dys) != 1 or not evidence.linear:
+        return
+    dy = evidence.first.dys[0]
+    for axis in range(dy.ndim):
+        size = dy.shape[axis]
+        for parts in [k for k in range(2, size) if size % k == 0]:
+            order = np.arange(size).reshape(parts, -1).T.ravel()
+            for everything in (False, True):
+
+                def predict(point: Point, order: Any = order, axis: int = axis, all_: bool = everything) -> list[Any]:
+                    return conjugated(evidence, point, order, axis, all_)
+
+                match = explains(evidence, predict)
+                if match:
+                    text = f"in your gradient of {evidence.label(match.leaves)}, axis {axis} of the output ({size}) is "
+                    text += f"split the other way: {parts} interleaved parts where the forward has contiguous ones, or "
+                    text += "the reverse (a reshape to the transposed shape, or [0::2] for halves)"
+                    fix = "reshape and slice in the backward exactly as in the forward"
+                    yield Diagnosis("permuted", text, fix, match.residual, names(evidence, match), rank=1.7)
+
+
+def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everything: bool) -> list[Any]:
+    """The true backward in permuted coordinates of an axis, put back in order."""
+    size, back = len(order), np.argsort(order)
+    dys = [np.take(dy, order, axis) for dy in point.dys]
+
+    def along(leaf: Any) -> int | None:
+        if leaf.ndim == point.dys[0].ndim and leaf.shape[axis] == size:
+            return axis
+        return leaf.ndim - 1 if leaf.ndim and leaf.shape[-1] == size and axis == point.dys[0].ndim - 1 else None
+
+    inputs = point.inputs
+    if everything:
+        inputs = [x if along(x) is None else np.take(x, order, along(x)) for x in inputs]
+    found = evidence.truth(inputs, dys)
+    return [g if along(g) is None else np.take(g, back, along(g)) for g in found]
 
 
 def extra(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
@@ -200,7 +279,7 @@ def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
     program = evidence.first.program
     if program is None or len(evidence.first.dys) != 1:
         return
-    values: list[tuple[str, Callable[[Point], Any]]] = [("dy", lambda point: np.ones(()))]
+    values: list[tuple[str, Callable[[Point], Any]]] = [("dy", lambda point: np.ones_like(point.dys[0]))]
     for number in candidates(program):
         name = f"dy times {describe_value(evidence, number)}"
         values.append((name, lambda point, number=number: point.program.values[number]))
@@ -220,10 +299,13 @@ def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
 
 
 def times_dy(point: Point, value: Any, leaf: Any) -> Any:
+    """dy times a value, summed over the leading axes (or all) where the leaf is smaller."""
     dy = point.dys[0]
-    if np.shape(value) not in ((), leaf.shape) or dy.shape not in ((), leaf.shape):
-        return np.zeros_like(leaf)
-    return np.broadcast_to(dy * value, leaf.shape)
+    product = dy * value if np.shape(value) == dy.shape or () in (np.shape(value), dy.shape) else np.zeros(())
+    extra = product.ndim - leaf.ndim
+    if extra > 0 and product.shape[extra:] == leaf.shape:
+        return np.sum(product, tuple(range(extra)))
+    return np.broadcast_to(product, leaf.shape) if product.shape in ((), leaf.shape) else np.zeros_like(leaf)
 
 
 def same_shape(value: Any, like: Any) -> Any:

@@ -136,6 +136,8 @@ def local_rules(step: Step, operand: int) -> Iterator[tuple[str, str, Local, flo
         yield from gate_mistakes(operand)
     if step.op in ("reduce_max", "reduce_min"):
         yield from winner_mistakes()
+    if step.op in ("pad", "slice", "cumsum", "rev", "transpose", "concatenate"):
+        yield from layout_mistakes(step, operand)
     if step.op in ("mul", "div", "pow", "dot_general", "conv_general_dilated"):
         yield from product_mistakes(step, operand)
 
@@ -243,10 +245,84 @@ def winner_mistakes() -> Iterator[tuple[str, str, Local, float]]:
         other = np.min(x, axes) if step.op == "reduce_max" else np.max(x, axes)
         return np.where(x == spread(other, axes, x.shape), everywhere(program, step, dy), 0.0)
 
+    def over_more(more: int) -> Local:
+        def rule(program: Program, step: Step, dy: Any) -> Any:
+            x, axes = program.values[step.inputs[0]], step.params["axes"]
+            if more >= x.ndim or more in axes:
+                return None
+            wider = (*axes, more)
+            best = np.max(x, wider) if step.op == "reduce_max" else np.min(x, wider)
+            return np.where(x == spread(best, wider, x.shape), everywhere(program, step, dy), 0.0)
+
+        return rule
+
+    fix = "compare with the maximum over the forward's axes"
+    for more in range(4):
+        yield (
+            f"the winner is looked for over axis {more} too: one winner where there are several",
+            fix,
+            over_more(more),
+            1.6,
+        )
     fix = "only the winner, where x equals the maximum, gets the cotangent"
     yield "all elements get the cotangent, not the winner alone", fix, everywhere, 1.5
     yield "the cotangent is divided among all elements, as for a mean, instead of given to the winner", fix, shared, 1.5
     yield "the loser gets the cotangent instead of the winner (minimum for maximum)", fix, loser, 1.5
+
+
+def layout_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local, float]]:
+    """The rule of an operation that moves elements, with one of its parameters changed."""
+    fix = "undo exactly what the forward does: the same amounts, sides, axes and direction"
+    for what, params in other_parameters(step, operand):
+
+        def rule(program: Program, step: Step, dy: Any, params: dict = params) -> Any:
+            values = [program.values[number] for number in step.inputs]
+            k = params.get("operand", operand)
+            found = step.rule.pull(params["params"], k, values, program.values[step.outputs[0]], dy)
+            return found if np.shape(found) == np.shape(values[operand]) else None
+
+        yield what, fix, rule, 1.6
+
+
+def other_parameters(step: Step, operand: int) -> Iterator[tuple[str, dict]]:
+    params = step.params
+    if step.op == "pad" and operand == 0:
+        config = params["padding_config"]
+        swapped = tuple((high, low, inside) for low, high, inside in config)
+        yield (
+            "the padding is cut off on the wrong side (low and high exchanged)",
+            changed_params(step, padding_config=swapped),
+        )
+        for axis in range(len(config)):
+            for by in (-1, 1):
+                moved = tuple((lo + by * (a == axis), hi - by * (a == axis), i) for a, (lo, hi, i) in enumerate(config))
+                yield f"the padding is off by {by} along axis {axis}", changed_params(step, padding_config=moved)
+    if step.op == "slice":
+        for axis in range(len(params["start_indices"])):
+            for by in (-1, 1):
+                start, limit = list(params["start_indices"]), list(params["limit_indices"])
+                start[axis], limit[axis] = start[axis] + by, limit[axis] + by
+                if start[axis] >= 0:
+                    what = f"the slice is off by {by} along axis {axis}"
+                    yield what, changed_params(step, start_indices=tuple(start), limit_indices=tuple(limit))
+    if step.op == "cumsum":
+        what = "the cumulative sum runs in the forward's direction: its gradient runs the other way"
+        yield what, changed_params(step, reverse=not params["reverse"])
+    if step.op == "rev":
+        yield "the order is not reversed", changed_params(step, dimensions=())
+    if step.op == "transpose":
+        yield (
+            "the axes are not put back (the forward's order is used again)",
+            changed_params(step, permutation=tuple(np.argsort(params["permutation"]))),
+        )
+    if step.op == "concatenate":
+        for other in range(len(step.inputs)):
+            if other != operand:
+                yield f"gets the part of input {other + 1} of the concatenation", {"params": params, "operand": other}
+
+
+def changed_params(step: Step, **changes: Any) -> dict:
+    return {"params": {**step.params, **changes}}
 
 
 def product_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local, float]]:
@@ -357,6 +433,7 @@ def replacements(
         source = relative(program, step, other) if len(unit.steps) > 1 else constant(other)
         if source is not None:
             yield f"{describe_value(evidence, other)} in place of {{}}", SAVED, source, 1.7
+    yield from sums_of_two(evidence, unit, saved, numbers)
     for turn in (-1, 1):
         if len(unit.steps) > 1:
             how = "the turn before" if turn < 0 else "the turn after"
@@ -366,6 +443,25 @@ def replacements(
             if k == 0 and np.shape(dy) == value.shape and step.op not in UNARY:
                 name = f"the cotangent of {describe_value(evidence, dy_number)} in place of {{}}"
                 yield name, SAVED, cotangent(evidence, dy_number), 2.1
+
+
+def sums_of_two(
+    evidence: Evidence, unit: Unit, saved: int, numbers: list[int]
+) -> Iterator[tuple[str, str, Source, float]]:
+    """The saved operand with another value of its shape added or subtracted."""
+    program = evidence.first.program
+    assert program is not None
+    step = program.steps[unit.steps[0]]
+    number = saved_number(step, saved)
+    shape = np.shape(program.values[number])
+    for other in numbers if len(unit.steps) == 1 and step.op not in UNARY else ():
+        if other != number and np.shape(program.values[other]) == shape:
+            for sign, word in ((1, "plus"), (-1, "minus")):
+
+                def source(program: Program, step: Step, other: int = other, sign: int = sign) -> Any:
+                    return program.values[saved_number(step, saved)] + sign * program.values[other]
+
+                yield f"{{}} {word} {describe_value(evidence, other)} in place of {{}}", SAVED, source, 2.2
 
 
 SAVED = "save and read the value that the forward used at this place"
@@ -392,6 +488,9 @@ def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         for shift in (-1, 1):
             if value.shape[axis] > 2:
                 yield f"shifted by {shift} along axis {axis}", lambda v, s=shift, a=axis: np.roll(v, s, a)
+    yield "plus 1", lambda v: v + 1
+    yield "minus 1", lambda v: v - 1
+    yield "taken from 1 (1 - v)", lambda v: 1 - v
     yield "squared", np.square
     yield "taken as 1", np.ones_like
     yield "without its sign", np.abs

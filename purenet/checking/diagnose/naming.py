@@ -78,7 +78,49 @@ def factors(evidence: Evidence) -> list[Factor]:
         for p in range(-9, 10)
         if p and math.gcd(p, q) == 1
     ]
-    return plain + by_size + written + fractions
+    return plain + by_size + written + exponents(evidence) + rounded_constants() + fractions
+
+
+def exponents(evidence: Evidence) -> list[Factor]:
+    """The factors of the power rule."""
+    program = evidence.first.program
+    powers = {step.params["y"] for step in program.steps if step.op == "integer_pow"} if program else set()
+    return [
+        Factor(1 / n, f"1/{n}", 0.15, f"the factor {n} of the power rule is left out")
+        for n in powers
+        if n not in (0, 1)
+    ]
+
+
+KNOWN = {
+    "sqrt(2 pi)": math.sqrt(2 * math.pi),
+    "sqrt(2/pi)": math.sqrt(2 / math.pi),
+    "sqrt(pi)": math.sqrt(math.pi),
+    "2/sqrt(pi)": 2 / math.sqrt(math.pi),
+    "pi": math.pi,
+    "e": math.e,
+    "sqrt(2)": math.sqrt(2),
+    "sqrt(1/2)": math.sqrt(0.5),
+    "log(2)": math.log(2),
+    "log(10)": math.log(10),
+}
+
+
+def rounded_constants() -> list[Factor]:
+    """A constant of mathematics written with too few digits, or left out."""
+    found = []
+    for name, value in KNOWN.items():
+        found.append(Factor(value, name, 0.6, f"a factor {name} is too many, or its inverse is left out"))
+        found.append(Factor(1 / value, f"1/{name}", 0.6, f"a factor {name} is left out, or its inverse is too many"))
+        for digits in (0, 1, 2, 3):
+            near = round(value, digits)
+            if near and near != value:
+                cause = f"{near:g} stands where {name} = {value:.6g} belongs"
+                found += [
+                    Factor(near / value, f"{near:g}/{name}", 0.6, cause),
+                    Factor(value / near, f"{name}/{near:g}", 0.6, cause),
+                ]
+    return found
 
 
 def size_factors(n: int, name: str) -> list[Factor]:
@@ -89,8 +131,8 @@ def size_factors(n: int, name: str) -> list[Factor]:
         Factor(-float(n), f"-{n}", 0.4, f"a division by {name} ({n}) is missing, and the sign is flipped"),
         Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is missing: {n} is {name}"),
         Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is too many: {n} is {name}"),
-        Factor(n / (n - 1), f"{n}/{n - 1}", 0.3, f"n - 1 = {n - 1} where n = {n} belongs, n being {name}"),
-        Factor((n - 1) / n, f"{n - 1}/{n}", 0.3, f"n = {n} where n - 1 = {n - 1} belongs, n being {name}"),
+        Factor(n / (n - 1), f"{n}/{n - 1}", 0.45, f"n - 1 = {n - 1} where n = {n} belongs, n being {name}"),
+        Factor((n - 1) / n, f"{n - 1}/{n}", 0.45, f"n = {n} where n - 1 = {n - 1} belongs, n being {name}"),
         Factor(2 / n, f"2/{n}", 0.5, f"divided by {name} ({n}) once too often, and doubled"),
         Factor(n / 2, f"{n}/2", 0.5, f"a division by {name} ({n}) is missing, and halved"),
         Factor(1 / n**2, f"1/{n}^2", 0.5, f"divided by {name} ({n}) twice too often"),
@@ -108,12 +150,12 @@ def pair_factors(n: int, first: str, m: int, second: str) -> list[Factor]:
 
 def constant_factors(value: float, name: str) -> list[Factor]:
     return [
-        Factor(value, f"{value:.6g}", 0.4, f"a factor is too many: {name}"),
-        Factor(1 / value, f"1/{value:.6g}", 0.4, f"a factor is missing: {name}"),
+        Factor(value, f"{value:.6g}", 0.25, f"a factor is too many: {name}"),
+        Factor(1 / value, f"1/({value:.6g})", 0.25, f"a factor is missing: {name}"),
         Factor(value**2, f"{value:.6g}^2", 0.7, f"a square is too many: {name}"),
-        Factor(1 / value**2, f"1/{value:.6g}^2", 0.7, f"a square is missing: {name}"),
+        Factor(1 / value**2, f"1/({value:.6g})^2", 0.7, f"a square is missing: {name}"),
         Factor(-value, f"-{value:.6g}", 0.7, f"a factor is too many and the sign is flipped: {name}"),
-        Factor(-1 / value, f"-1/{value:.6g}", 0.7, f"a factor is missing and the sign is flipped: {name}"),
+        Factor(-1 / value, f"-1/({value:.6g})", 0.7, f"a factor is missing and the sign is flipped: {name}"),
     ]
 
 
@@ -126,5 +168,11 @@ def decode(value: float, known: list[Factor]) -> Factor:
 
 def number_list(values: Any) -> str:
     """A short vector for a sentence."""
+    if np.all(np.abs(np.ravel(values) - 1) < 0.01):
+        return "1 plus " + number_list_of([f"{float(v) - 1:.2g}" for v in np.ravel(values)])
     rounded = [f"{float(v):.4g}" if abs(v) > 1e-9 else "0" for v in np.ravel(values)]
-    return "[" + " ".join(rounded if len(rounded) <= 12 else [*rounded[:6], "...", *rounded[-3:]]) + "]"
+    return number_list_of(rounded)
+
+
+def number_list_of(texts: list[str]) -> str:
+    return "[" + " ".join(texts if len(texts) <= 12 else [*texts[:6], "...", *texts[-3:]]) + "]"

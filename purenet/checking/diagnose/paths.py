@@ -207,7 +207,7 @@ def leaf_uses(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         fix = "add up the gradients of all uses (+=, not =)"
         residual = fitted_residual(evidence, parts, i, weights)
         in_loop = any(program.steps[use[0]].turn for use in uses)
-        rank = (1.5 if in_loop else 2.2) if plain else 2.45
+        rank = (1.5 if in_loop else 1.9 if whole_numbers else 2.2) if plain or whole_numbers else 2.45
         yield Diagnosis("path_missing" if plain else "path_scaled", text, fix, residual, (evidence.names[i],), "", rank)
 
 

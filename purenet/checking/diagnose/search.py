@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .axes import other_axes
-from .blocks import compositions, expressions, turned
+from .axes import other_axes, other_sums
+from .blocks import compositions, constant_cotangents, expressions, turned
 from .coupling import coupled, localised, support
 from .evidence import Diagnosis, Evidence
 from .formula import formulas
-from .leafwise import arranged, extra, extra_values, scaled, swapped, zero
+from .leafwise import arranged, extra, extra_values, misspread, permuted_axes, scaled, swapped, zero
 from .linearity import nonlinear
 from .local import derivatives, operands, other_cotangents
 from .naming import Factor, factors
@@ -23,6 +23,7 @@ from .paths import leaf_uses, repeated_paths, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
 from .variants import (
+    exchanged_constants,
     known_functions,
     moved_constants,
     open_gates,
@@ -34,7 +35,7 @@ from .variants import (
 Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
 
 STAGES: tuple[tuple[Family, ...], ...] = (
-    (nonlinear, zero, scaled, arranged, swapped, extra, output_slices, through_stops),
+    (nonlinear, zero, scaled, arranged, swapped, misspread, extra, output_slices, through_stops),
     (
         single_paths,
         leaf_uses,
@@ -48,6 +49,9 @@ STAGES: tuple[tuple[Family, ...], ...] = (
     ),
     (
         other_axes,
+        other_sums,
+        exchanged_constants,
+        permuted_axes,
         open_gates,
         compositions,
         other_cotangents,
@@ -58,6 +62,7 @@ STAGES: tuple[tuple[Family, ...], ...] = (
         formulas,
         overwritten,
         term_factors,
+        constant_cotangents,
         two_paths,
         turned,
         support,

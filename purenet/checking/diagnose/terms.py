@@ -19,7 +19,8 @@ from .leafwise import names
 from .local import SELECTING, Local, Unit, bind, candidates, constant, reading, saved_operands, units
 from .naming import Factor
 from .paths import contribution, describe_nodes, distinct_nodes, nodes
-from .values import describe_value, word
+from .slices import broadcast
+from .values import describe_value, moved_factors, word
 
 MOST_TERMS = 12
 MOST_FACTORS = 14
@@ -60,6 +61,10 @@ def term_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
             powers = monomial(evidence, i, node, through[i], numbers)
             if powers:
                 yield factor_diagnosis(evidence, i, node, powers)
+                break
+            epsilon = moved_epsilon(evidence, i, node)
+            if epsilon:
+                yield epsilon
                 break
 
 
@@ -112,6 +117,29 @@ def monomial_holds(point: Point, i: int, node: Any, powers: Powers) -> bool:
     for number, power in powers:
         guess = guess * point.program.values[number] ** float(power)
     return ratio is not None and bool(np.max(np.abs(guess / ratio - 1)) < 1e-6)
+
+
+def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Diagnosis | None:
+    """A term with the small constant under a root moved or left out, in any power."""
+    for what, fix, value in moved_factors(evidence):
+        for power in (-2, -1, 1, 2):
+            if all(holds_times(point, i, node, value, power) for point in evidence.points):
+                name = evidence.names[i]
+                where = (
+                    "is the right one" if node is None else f"has the term through {describe_nodes(evidence, [node])}"
+                )
+                times = "" if power == 1 else f" (to the power {power})"
+                text = f"your gradient of {name} {where} times {what}{times}"
+                return Diagnosis("forward_variant", text, fix, 0.0, (name,), "", rank=2.0)
+    return None
+
+
+def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool:
+    ratio, factor = ratio_of_term(point, i, node), broadcast(value(point), point.truth[i].shape)
+    if ratio is None or factor is None:
+        return False
+    error = np.max(np.abs(ratio - 1))
+    return bool(error > 1e-9 and np.max(np.abs(factor ** float(power) / ratio - 1)) < 1e-5 * error)
 
 
 def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> Diagnosis:

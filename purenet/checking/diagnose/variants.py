@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,6 +67,28 @@ def other_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnos
             if match:
                 yield constant_diagnosis(evidence, numbers[0], trial, match)
                 break
+
+
+def exchanged_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Two constants of the forward in each other's place, each with its own sign."""
+    program = evidence.first.program
+    if program is None:
+        return
+    groups = [g for g in constant_groups(program) if abs(float(program.values[g[0]])) not in (0.0, 1.0)][:12]
+    for first, second in itertools.combinations(groups, 2):
+        a, b = float(program.values[first[0]]), float(program.values[second[0]])
+        if abs(a) == abs(b) or set(first) & set(second):
+            continue
+        changed = dict.fromkeys(first, math.copysign(b, a)) | dict.fromkeys(second, math.copysign(a, b))
+        match = explains(evidence, lambda point, changed=changed: changed_gradient(point, changed))
+        if match:
+            text = (
+                f"in your gradient of {evidence.label(match.leaves)}, the constants {abs(a):.6g} and {abs(b):.6g} of "
+            )
+            text += "the forward are exchanged"
+            fix = "use each where the forward uses it"
+            rank = 1.6 if match.whole else 2.2
+            yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), "", rank)
 
 
 def constant_groups(program: Program) -> list[tuple[int, ...]]:
