@@ -225,7 +225,7 @@ def gather(trial: Experiment, yours: list[Any], truth: list[Any], wrong: list[in
             points.append(point(leaves, others, *there, again if same_steps(program, again) else None))
     if program is not None and any(p.program is None for p in points):
         points = [p for p in points if p.program is not None]
-    evidence = Evidence(trial.names, trial.params, tuple(wrong), tuple(points), hand, true, True)
+    evidence = Evidence(trial.names, trial.params, tuple(wrong), tuple(points), hand, true, True, trial.data)
     return evidence._replace(linear=not trial.linear_in_dy or is_linear(evidence))
 
 

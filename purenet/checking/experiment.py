@@ -23,7 +23,8 @@ class Experiment(NamedTuple):
     `hand(leaves, dys) -> (outputs, raw gradients)` with the trees your backward returns,
     `truth(leaves, dys) -> (outputs, gradients)` a list; `forward(*leaves) -> outputs`; `trees` is (params, x), what
     the raw gradients must look like. `dys` are the cotangents drawn for the outputs; `plain` are hand and truth before
-    compilation. `linear_in_dy` is False for a gradient function, which takes no cotangent.
+    compilation. `linear_in_dy` is False for a gradient function, which takes no cotangent;
+    `data` names its other arguments.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Experiment(NamedTuple):
     forward: Callable[..., Leaves]
     plain: tuple[Callable[..., Any], Callable[..., Any]]
     linear_in_dy: bool = True
+    data: tuple[tuple[str, Any], ...] = ()
 
 
 def experiment(target: Target, params: PyTree, x: PyTree, key: jax.Array, dy: PyTree = None) -> Experiment:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..annotations import PyTree
 from ..layer import describe
@@ -88,10 +90,27 @@ def gradient_experiment(
     shape = jax.eval_shape(lambda leaves: forward(*leaves), leaves)[0]
     if shape.shape != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"check_gradient: expected a scalar from value, got {describe(shape)}")
-    names = tuple(label_tree(checked, "gradient", ""))
+    said = argument_names(value, len(args))
+    names = tuple(name for k in chosen for name in label_tree(args[k], said[k], f"{said[k]}."))
+    data = tuple(
+        (name, np.asarray(leaf))
+        for k, argument in enumerate(args)
+        if k not in chosen
+        for name, leaf in zip(label_tree(argument, said[k], f"{said[k]}."), split_inexact(argument)[0], strict=True)
+    )
     run = compiled(hand), compiled(truth)
     name = getattr(gradient, "__name__", "gradient")
     dys = [jnp.ones((), shape.dtype)]
-    return Experiment(
-        name, leaves, names, len(leaves), ((), checked), dys, *run, compiled(forward), (hand, truth), False
-    )
+    plain, tree = (hand, truth), ((), checked)
+    return Experiment(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data)
+
+
+def argument_names(value: Callable[..., Any], count: int) -> list[str]:
+    """The names of the first arguments of a function, or numbers where it does not say."""
+    try:
+        parameters = list(inspect.signature(value).parameters.values())
+    except ValueError:
+        parameters = []
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = [p.name for p in parameters if p.kind in plain][:count]
+    return found + [f"argument {k}" for k in range(len(found), count)]

@@ -44,16 +44,14 @@ def plot_report(report: Report, path: str | os.PathLike[str] | None = None) -> A
     new_figure = figure_class()
     chosen = worst_first(report)[:MOST_LEAVES]
     left_out = len(report.arrays) - len(chosen)
-    title = textwrap.fill(report.summary, 105) + f"\n{left_out} more leaves, none worse, are not drawn" * (left_out > 0)
-    heights = [height(leaf.shape) for leaf, _ in chosen] or [0.8]
-    figure = new_figure(figsize=(WIDTH, sum(heights) + 0.25 * (2 + title.count("\n"))), layout="constrained")
+    title = textwrap.fill(report.summary, 105) + f"\nnot drawn, and none worse: {left_out} more" * (left_out > 0)
+    heights = [height(leaf.shape) for leaf, _ in chosen] or [0.6]
+    figure = new_figure(figsize=(WIDTH, sum(heights) + 0.4 + 0.2 * title.count("\n")), layout="constrained")
     figure.suptitle(title, fontsize=SMALL + 3)
-    if not chosen:
-        figure.text(0.5, 0.3, "the report holds no arrays to draw", ha="center", color="gray")
+    if chosen:
+        draw_leaves(figure, chosen, heights)
     else:
-        rows = figure.subfigures(len(chosen), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for row, (leaf, arrays) in zip(rows, chosen, strict=True):
-            draw_leaf(row, leaf, *arrays)
+        figure.text(0.5, 0.2, "the report holds no arrays to draw", ha="center", color="gray")
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
@@ -79,24 +77,34 @@ def worst_first(report: Report) -> list[tuple[LeafReport, tuple[Any, Any]]]:
 
 def height(shape: tuple[int, ...]) -> float:
     """Inches for the row of a leaf: fewer for one that folds to a single line."""
-    return 1.5 if math.prod(shape[:-1]) == 1 else 3.0
+    return 1.4 if math.prod(shape[:-1]) == 1 or 0 in shape else 2.7
 
 
-def draw_leaf(row: Any, leaf: LeafReport, yours: Any, truth: Any) -> None:
-    """A row: three panels, the first two on one scale."""
+def draw_leaves(figure: Any, rows: list[tuple[LeafReport, tuple[Any, Any]]], heights: list[float]) -> None:
+    """One grid for all leaves, so that their panels stand below each other: a line of words and three panels each."""
+    lines = [size for height in heights for size in (0.2, height)]
+    grid = figure.add_gridspec(2 * len(rows), 3, height_ratios=lines)
+    for k, (leaf, arrays) in enumerate(rows):
+        words = figure.add_subplot(grid[2 * k, :])
+        axes = [figure.add_subplot(grid[2 * k + 1, column]) for column in range(3)]
+        draw_leaf(words, axes, leaf, panels_of(*arrays))
+
+
+def draw_leaf(words: Any, axes: list[Any], leaf: LeafReport, panels: tuple[Panel, ...]) -> None:
     wrong = leaf.verdict not in (PASS, VACUOUS)
     text = f"{leaf.path}  {list(leaf.shape)}  {leaf.verdict}  error {leaf.error:.1e}"
-    row.suptitle(text, fontsize=SMALL + 2, fontweight="bold", color="firebrick" if wrong else "black")
-    axes = row.subplots(1, 3)
-    panels = panels_of(yours, truth)
-    images = [draw_panel(each, panel) for each, panel in zip(axes, panels, strict=True)]
-    for each, panel, image in zip(axes, panels, images, strict=True):
-        if image is not None and wrong and leaf.worst:
+    style = {"fontsize": SMALL + 2, "fontweight": "bold", "color": "firebrick" if wrong else "black"}
+    words.text(0, 0, text, **style)
+    words.axis("off")
+    for column, (each, panel) in enumerate(zip(axes, panels, strict=True)):
+        image = draw_panel(each, panel)
+        if image is None:
+            continue
+        if column > 0:
+            each.yaxis.set_visible(panels[0].words != "")
+            draw_scale(each, panel, image)
+        if wrong and leaf.worst:
             mark(each, leaf.worst, panel.values.shape)
-    if images[1] is not None:
-        add_scale(row, images[1], list(axes[:2]), panels[1])
-    if images[2] is not None:
-        add_scale(row, images[2], [axes[2]], panels[2])
 
 
 def panels_of(yours: Any, truth: Any) -> tuple[Panel, Panel, Panel]:
@@ -112,10 +120,11 @@ def panels_of(yours: Any, truth: Any) -> tuple[Panel, Panel, Panel]:
     with np.errstate(all="ignore"):
         gap = np.abs(yours - truth)
     largest = max(largest_finite(yours), largest_finite(truth))
+    equal = "" if np.any(gap != 0) else "equal to the last bit"
     return (
         Panel("yours", yours, largest, words=empty),
         Panel("jax.grad's", truth, largest, words=empty),
-        Panel("|yours - jax.grad's|", gap, largest_finite(gap), signed=False, words=empty),
+        Panel("|yours - jax.grad's|", gap, largest_finite(gap), signed=False, words=empty or equal),
     )
 
 
@@ -142,9 +151,9 @@ def draw_panel(axes: Any, panel: Panel) -> Any:
     drawn = np.ma.masked_invalid(block_largest(flat, blocks) / (panel.largest or 1.0))
     colours = colormaps[DIVERGING if panel.signed else SEQUENTIAL].with_extremes(bad=NOT_FINITE)
     rows, columns = (side * block for side, block in zip(drawn.shape, blocks, strict=True))
-    extent, aspect = (-0.5, columns - 0.5, rows - 0.5, -0.5), "equal" if 1 / 4 <= rows / columns <= 4 else "auto"
+    extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     scale = {"vmin": -1.0 if panel.signed else 0.0, "vmax": 1.0, "cmap": colours}
-    image = axes.imshow(drawn, extent=extent, aspect=aspect, interpolation="nearest", **scale)
+    image = axes.imshow(drawn, extent=extent, aspect="auto", interpolation="nearest", **scale)
     axes.set(xlim=(-0.5, flat.shape[1] - 0.5), ylim=(flat.shape[0] - 0.5, -0.5))
     label_axes(axes, panel.values.shape, blocks)
     return image
@@ -173,27 +182,28 @@ def label_axes(axes: Any, shape: tuple[int, ...], blocks: tuple[int, ...]) -> No
     """Which axis of the leaf runs where, with its indices; nothing for an axis of one."""
     from matplotlib.ticker import MaxNLocator
 
-    leading = "axis 0" if len(shape) == 2 else f"axes 0 to {len(shape) - 2}, folded"
-    sides = ((axes.yaxis, math.prod(shape[:-1]), leading), (axes.xaxis, (*shape, 1)[max(len(shape) - 1, 0)], ""))
-    for axis, length, label in sides:
-        block = blocks[0] if axis is axes.yaxis else blocks[1]
-        name = label or f"axis {len(shape) - 1}"
+    last = max(len(shape) - 1, 0)
+    leading = "axis 0" if last == 1 else f"axes 0 to {last - 1}, folded"
+    down, across = (axes.yaxis, leading, math.prod(shape[:last])), (axes.xaxis, f"axis {last}", math.prod(shape[last:]))
+    for (axis, name, length), block in zip((down, across), blocks, strict=True):
         axis.set_tick_params(labelsize=SMALL - 1)
         if length == 1:
             axis.set_ticks([])
             continue
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-        axis.set_label_text(name + f", the largest of each {block}" * (block > 1), fontsize=SMALL - 1, color="gray")
+        axis.set_label_text(name + f", largest of each {block}" * (block > 1), fontsize=SMALL - 1, color="gray")
 
 
 def mark(axes: Any, worst: tuple[int, ...], shape: tuple[int, ...]) -> None:
     """A circle around the worst element."""
-    row = int(np.ravel_multi_index(worst[:-1], shape[:-1])) if len(worst) > 1 else 0
-    axes.scatter([worst[-1]], [row], s=90, facecolors="none", edgecolors=MARK, linewidths=1.6)
+    *leading, column = worst
+    row = int(np.ravel_multi_index(leading, shape[:-1])) if leading else 0
+    axes.scatter([column], [row], s=90, facecolors="none", edgecolors=MARK, linewidths=1.6, clip_on=False)
 
 
-def add_scale(row: Any, image: Any, axes: list[Any], panel: Panel) -> None:
-    """The colours' meaning: both ends of the scale and its middle."""
-    bar = row.colorbar(image, ax=axes, fraction=0.05, pad=0.02)
+def draw_scale(axes: Any, panel: Panel, image: Any) -> None:
+    """The meaning of the colours: both ends of the scale and its middle."""
     ends = (-1.0, 0.0, 1.0) if panel.signed else (0.0, 0.5, 1.0)
-    bar.set_ticks(ends, labels=[f"{end * (panel.largest or 1.0):.3g}" for end in ends], fontsize=SMALL - 1)
+    ends = ends if panel.largest else (0.0,)
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0, 0.04, 1)))
+    bar.set_ticks(ends, labels=[f"{end * panel.largest:.3g}" for end in ends], fontsize=SMALL - 1)

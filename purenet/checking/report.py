@@ -66,7 +66,8 @@ class Report(NamedTuple):
     @property
     def verdict(self) -> str:
         verdicts = {leaf.verdict for leaf in self.leaves} | {WRONG for _ in self.layers}
-        verdicts |= {WRONG for d in self.diagnoses if d.kind in DECISIVE}
+        rounded = PRECISION in verdicts
+        verdicts |= {WRONG for d in self.diagnoses if d.kind in DECISIVE and not (rounded and d.kind == "wrong_dtype")}
         return next((verdict for verdict in WORST_FIRST if verdict in verdicts), VACUOUS)
 
     @property

@@ -24,9 +24,9 @@ def align(experiment: Experiment, raw: Any, truth: list[Any]) -> tuple[list[Any]
     """Your gradient leaf by leaf (None where there is nothing to compare), and what is wrong with its structure."""
     leaves: list[Any] = []
     findings: list[Diagnosis] = []
-    true = iter(truth)
+    true, own_names = iter(truth), iter(experiment.names)
     for what, gradient, tree in zip(("parameters", "x"), raw, experiment.trees, strict=True):
-        names = leaf_names(tree, what)
+        names = [(next(own_names) if floats else name, floats) for name, floats in leaf_names(tree, what)]
         if not names and not jax.tree.leaves(gradient):
             continue
         found, problem = matched(gradient, tree)
@@ -117,6 +117,11 @@ def shape_finding(name: str, mine: Any, truth: Any) -> Diagnosis:
                 summed = distance(np.sum(mine, axes, keepdims=keep), truth)
                 if summed < 1e-9:
                     return summed_finding(name, shapes, axes, summed)
+    for axis in range(truth.ndim):
+        if np.sum(truth, axis).shape == mine.shape and distance(np.sum(truth, axis), mine) < 1e-9:
+            text = f"{shapes}: it is the right gradient summed over axis {axis}, which {name} has"
+            fix = "keep the axis: an outer product of error and input, not a sum of the Jacobian's rows"
+            return Diagnosis("wrong_shape", text, fix, 0.0, (name,), rank=0.0)
     squeezed = mine.size == truth.size and distance(np.ravel(mine), np.ravel(truth)) < 1e-9
     if squeezed:
         text = f"{shapes}: the values are right, only the shape is not"

@@ -107,7 +107,12 @@ def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Ta
         residuals, saves = saved
         values = {"x": x, "y": y}
         read = [values.get(name, residuals if saves.value else x) for name in reads]
-        result = backward(*((params,) if has_params else ()), *read, dy)
+        try:
+            result = backward(*((params,) if has_params else ()), *read, dy)
+        except Exception as error:
+            if "y" in reads and "x" not in reads:
+                error.add_note("backward's argument y is the forward's output: call the input x if that is meant")
+            raise
         return two(result) if has_params else ((), result)
 
     return Target(name, None, run, run_back, lambda params, x: run(params, x)[0], has_params)

@@ -12,7 +12,7 @@ from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains
 from .leafwise import names
 from .naming import Factor
-from .values import describe_value, quiet
+from .values import candidates, describe_value, quiet
 
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
@@ -101,7 +101,7 @@ def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         shape, own = np.shape(program.values[step.inputs[0]]), step.params["axes"][0]
         for q, operand in broadcasts(program, reduction, shape, own):
             for other in range(len(shape)):
-                for inside in (True, False) if other != own else ():
+                for inside in thin_factors(program, shape, own) if other != own else ():
 
                     def predict(point: Point, at: tuple = (reduction, q, operand, own, other, inside)) -> Leaves | None:
                         return quiet(lambda place: summed_otherwise(point, *place), at)
@@ -117,6 +117,17 @@ def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                         leaves = names(evidence, match)
                         yield Diagnosis("coupling", text, fix, match.residual, leaves, str(step.line), rank)
                         return
+
+
+Outside = tuple[bool, int, int]  # (the reduction's own chain, a value of the rows or -1, its power)
+
+
+def thin_factors(program: Program, shape: tuple[int, ...], own: int) -> list[Outside]:
+    """Factors of each row that may stand before the sum instead of inside it."""
+    thin = tuple(1 if axis == own else size for axis, size in enumerate(shape))
+    numbers = [n for n in candidates(program) if np.shape(program.values[n]) == thin][:6]
+    powers = [(-1, 1), *((n, power) for n in numbers for power in (1, 2, -1, -2))]
+    return [(chain, n, power) for chain in (False, True) for n, power in powers]
 
 
 def broadcasts(program: Program, reduction: int, shape: tuple[int, ...], own: int) -> list[tuple[int, int]]:
@@ -138,9 +149,9 @@ def broadcasts(program: Program, reduction: int, shape: tuple[int, ...], own: in
 
 
 def summed_otherwise(
-    point: Point, reduction: int, q: int, operand: int, own: int, other: int, inside: bool
+    point: Point, reduction: int, q: int, operand: int, own: int, other: int, outside: Outside
 ) -> Leaves | None:
-    """The gradient with the sum at one meeting place along another axis, its factors inside or outside the sum."""
+    """The gradient with the sum at one meeting place along another axis, some factors of each row before the sum."""
     program = point.program
     assert program is not None
     step, meeting = program.steps[reduction], program.steps[q]
@@ -156,7 +167,11 @@ def summed_otherwise(
     if chain is None:
         return None
     chain = np.broadcast_to(np.reshape(chain, np.shape(program.values[number])), shape)
-    summed = np.sum(wide * chain, other, keepdims=True) if inside else np.sum(wide, other, keepdims=True) * chain
+    outer = chain if outside[0] else np.ones(shape)
+    if outside[1] >= 0:
+        outer = outer * np.broadcast_to(program.values[outside[1]], shape) ** float(outside[2])
+    inner = wide * chain / outer
+    summed = outer * np.sum(inner, other, keepdims=True)
     right = np.sum(wide * chain, own, keepdims=True)
     slope = step.rule.pull(
         step.params,

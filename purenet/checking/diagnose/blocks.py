@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..program.record import Program, is_floating
-from ..program.sweep import from_value, pull_from, rerun
-from .evidence import Diagnosis, Evidence, Leaves, Point, explains_scaled, norm
+from ..program.record import Program, Step, is_floating
+from ..program.rules import Rule
+from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
+from .evidence import Diagnosis, Evidence, Leaves, Point, explains, explains_scaled, norm
 from .functions import FUNCTIONS, row_rules
 from .leafwise import names
 from .local import complement, proportional, rearranged
@@ -40,9 +41,15 @@ def blocks(program: Program) -> list[Block]:
     for k, step in enumerate(program.steps):
         if step.line.text and set(step.outputs) & program.active:
             turn = step.turn if step.turn and not isinstance(step.template[0], tuple) else ()
-            grouped.setdefault((step.line, turn), []).append(k)
+            for place in places(step):
+                grouped.setdefault((place, turn), []).append(k)
     found = [block_of(program, steps) for steps in grouped.values() if len(steps) > 1]
-    return [block for block in found if block is not None] + whole(program)
+    return list(dict.fromkeys(block for block in found if block is not None)) + whole(program)
+
+
+def places(step: Step) -> tuple[Any, Any]:
+    """The expression that a step belongs to, and the source line, which may hold several."""
+    return step.line, (step.line.file, step.line.number)
 
 
 def whole(program: Program) -> list[Block]:
@@ -297,6 +304,72 @@ def constant_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Dia
                 fix = "sum the contributions of everything that uses the value (its count, where each is 1)"
                 leaves = names(evidence, match)
                 yield Diagnosis("wrong_cotangent", text, fix, match.residual, leaves, "", 2.1 + 0.2 * (not match.whole))
+
+
+# The same expression at several places: every call of one function.
+
+
+def repeated_expressions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """A mistake in a function is made at each of its calls: all are changed together."""
+    program = evidence.first.program
+    if program is None:
+        return
+    for line, found in calls(program).items():
+        for what, fix, kind, change, rank in block_mistakes():
+
+            def predict(point: Point, found: list[Block] = found, change: Any = change) -> Leaves | None:
+                return quiet(lambda c: retold_calls(point, found, c), change)
+
+            match = explains(evidence, predict)
+            if match:
+                text = (
+                    f"in your gradient of {evidence.label(match.leaves)}, at each of its {len(found)} calls, {line}: "
+                )
+                leaves = names(evidence, match)
+                rank -= 0.05 if match.whole else 0.0
+                yield Diagnosis(kind, text + what, fix, match.residual, leaves, str(line), rank)
+
+
+def calls(program: Program) -> dict[Any, list[Block]]:
+    """Blocks by source line, for lines that are passed more than once."""
+    by_line: dict[Any, dict[Any, list[int]]] = {}
+    last: tuple[Any, Any] = (None, None)
+    visit: dict[Any, int] = {}
+    for k, step in enumerate(program.steps):
+        for place, before in zip(places(step), last, strict=True):
+            if place != before:
+                visit[place] = visit.get(place, -1) + 1
+            if step.line.text and set(step.outputs) & program.active:
+                by_line.setdefault(place, {}).setdefault(visit[place], []).append(k)
+        last = places(step)
+    found = {}
+    for visits in by_line.values():
+        blocks_here = [block_of(program, steps) for steps in visits.values()] if len(visits) > 1 else []
+        whole_ones = tuple(block for block in blocks_here if block is not None)
+        if len(whole_ones) > 1:
+            found[whole_ones] = program.steps[whole_ones[0].steps[-1]].line
+    return {line: list(found_blocks) for found_blocks, line in found.items()}
+
+
+def retold_calls(point: Point, found: list[Block], change: Any) -> Leaves | None:
+    """The gradient with the rule of several blocks changed: each becomes one step with a rule of its own."""
+    program = point.program
+    assert program is not None
+    steps = list(program.steps)
+    for block in found:
+
+        def pull_block(params: Any, k: int, operands: Any, out: Any, dy: Any, block: Block = block) -> Any:
+            place = program.values[block.enters], program.values[block.leaves]
+            result = change(lambda e, at=None: through(program, block, e), *place, dy)
+            return np.full_like(dy, np.nan) if result is None else result
+
+        for k in block.steps:
+            steps[k] = steps[k]._replace(inputs=(), outputs=())
+        last = block.steps[-1]
+        rule = Rule(lambda params, v: v, pull_block)
+        steps[last] = steps[last]._replace(op="block", inputs=(block.enters,), outputs=(block.leaves,), rule=rule)
+    fused = program._replace(steps=tuple(steps))
+    return gradients(fused, sweep(fused, point.dys))
 
 
 # The way back of one value, rearranged.

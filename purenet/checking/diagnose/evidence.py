@@ -35,7 +35,8 @@ class Point(NamedTuple):
 
 class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
-    `hand(inputs, dys)` and `truth(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear in dy."""
+    `hand(inputs, dys)` and `truth(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear in dy;
+    `data` names arrays that are not differentiated."""
 
     names: tuple[str, ...]
     params: int
@@ -44,6 +45,7 @@ class Evidence(NamedTuple):
     hand: Callable[[Leaves, Leaves], Leaves]
     truth: Callable[[Leaves, Leaves], Leaves]
     linear: bool
+    data: tuple[tuple[str, Any], ...] = ()
 
     @property
     def first(self) -> Point:

@@ -86,6 +86,21 @@ def arrangements(leaf: Any, name: str) -> Iterator[tuple[str, str, str, Callable
                 lambda t, order=order: np.transpose(t, order).reshape(t.shape),
                 1.4,
             )
+    for axis in axes:
+        if leaf.shape[axis] > 1:
+            for word, reduce in (("summed", np.sum), ("averaged", np.mean)):
+                text = (
+                    f"your gradient of {name} is the same all along axis {axis}: the right one {word} over axis {axis}"
+                )
+                fix = "each slice belongs to its own output: an outer product error x input, not error @ Jacobian; in "
+                fix += "finite differences, move one element at a time, not a whole slice"
+                yield (
+                    "coupling",
+                    text,
+                    fix,
+                    lambda t, a=axis, r=reduce: np.broadcast_to(r(t, a, keepdims=True), t.shape),
+                    1.0,
+                )
     for count in range(1, min(leaf.ndim, 3) + 1):
         for chosen in itertools.combinations(axes, count):
             text = f"your gradient of {name} is the right one flipped along axis {', '.join(map(str, chosen))}"
@@ -184,7 +199,7 @@ def misspread(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 continue
             others = tuple(a for a in range(len(shape)) if a not in axes)
 
-            def predict(point: Point, others: tuple[int, ...] = others) -> list[Any]:
+            def predict(point: Point, others: tuple[int, ...] = others, shape: tuple = shape) -> list[Any]:
                 ones = evidence.truth(point.inputs, [np.ones_like(d) for d in point.dys])
                 spread = np.expand_dims(point.dys[0], others)
                 return [leaf * spread if leaf.shape == shape else leaf for leaf in ones]

@@ -46,9 +46,11 @@ def nonlinear(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """What your backward does with dy, when it is not linear in it."""
     if evidence.linear:
         return
-    yield from ignored(evidence)
-    yield from misused(evidence)
-    yield symptom(evidence)
+    found = [*ignored(evidence), *misused(evidence)]
+    yield from found
+    covered = {leaf for diagnosis in found for leaf in diagnosis.leaves}
+    if any(evidence.names[i] not in covered for i in evidence.wrong):
+        yield symptom(evidence)
 
 
 def ignored(evidence: Evidence) -> Iterator[Diagnosis]:

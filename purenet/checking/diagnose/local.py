@@ -156,6 +156,16 @@ def slope_rule(slope: Callable[[Any, Any, Any], Any]) -> Local:
     return rule
 
 
+def bare(slope: Callable[[Any, Any], Any]) -> Local:
+    """dx = slope, without dy: what comes back does not depend on how much is asked."""
+
+    def rule(program: Program, step: Step, dy: Any) -> Any:
+        found = slope(program.values[step.inputs[0]], dy)
+        return found if np.shape(found) == np.shape(dy) else None
+
+    return rule
+
+
 def complement(slope: Any) -> Any:
     """1 - slope of a gate or a sigmoid; NaN, which explains nothing, where the slope is no such thing."""
     return 1 - slope if np.all((slope >= 0) & (slope <= 1)) else np.full_like(slope, np.nan)
@@ -194,6 +204,11 @@ def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local
         ("the derivative is gated on the cotangent instead of the input", lambda x, y, dy: (dy > 0).astype(float), 1.7),
     ):
         yield what, right, slope_rule(candidate), rank
+    lost = "and the upstream cotangent dy itself is not multiplied in"
+    fix = "dz = dy * f'(z), with z the pre-activation"
+    what = f"its derivative is evaluated at the upstream cotangent instead of its input, {lost}"
+    yield what, fix, bare(lambda x, dy: derivative(dy)), 1.5
+    yield f"its derivative is right, {lost}", fix, bare(lambda x, dy: derivative(x)), 1.5
     if function.from_output is not None:
         rule = function.from_output
         what = "the formula for its output is applied to its input"
@@ -278,7 +293,10 @@ def layout_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local,
         def rule(program: Program, step: Step, dy: Any, params: dict = params) -> Any:
             values = [program.values[number] for number in step.inputs]
             k = params.get("operand", operand)
-            found = step.rule.pull(params["params"], k, values, program.values[step.outputs[0]], dy)
+            try:
+                found = step.rule.pull(params["params"], k, values, program.values[step.outputs[0]], dy)
+            except ValueError:  # amounts that reach beyond the array
+                return None
             return found if np.shape(found) == np.shape(values[operand]) else None
 
         yield what, fix, rule, 1.6
@@ -364,7 +382,7 @@ def operands(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         return
     numbers = candidates(program)
     for unit in units(program):
-        step = program.steps[unit.steps[0]]
+        step = program.steps[unit.steps[-1]]
         for operand in active_operands(program, unit) if step.op not in SELECTING else ():
             for saved in saved_operands(step, operand):
                 for what, fix, source, rank in replacements(evidence, unit, saved, numbers):
@@ -414,10 +432,11 @@ def reading(operand: int, saved: int, source: Source) -> Local:
 def replacements(
     evidence: Evidence, unit: Unit, saved: int, numbers: list[int]
 ) -> Iterator[tuple[str, str, Source, float]]:
-    """What may stand where a saved operand belongs."""
+    """What may stand where a saved operand belongs. Of a loop the last turn is looked at: in the first, where the
+    state is zero, different values are equal."""
     program = evidence.first.program
     assert program is not None
-    step = program.steps[unit.steps[0]]
+    step = program.steps[unit.steps[-1]]
     number = saved_number(step, saved)
     value = program.values[number]
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < 2:
@@ -438,11 +457,10 @@ def replacements(
         if len(unit.steps) > 1:
             how = "the turn before" if turn < 0 else "the turn after"
             yield f"{{}} of {how}", "check which step's value the backward loop reads", earlier(saved, turn), 1.6
-    for k in range(len(evidence.first.dys)):
-        for dy_number, dy in evidence.first.cotangents.items():
-            if k == 0 and np.shape(dy) == value.shape and step.op not in UNARY:
-                name = f"the cotangent of {describe_value(evidence, dy_number)} in place of {{}}"
-                yield name, SAVED, cotangent(evidence, dy_number), 2.1
+    for dy_number, dy in evidence.first.cotangents.items() if len(unit.steps) == 1 and step.op not in UNARY else ():
+        if np.shape(dy) == value.shape:
+            name = f"the cotangent of {describe_value(evidence, dy_number)} in place of {{}}"
+            yield name, SAVED, cotangent(evidence, dy_number), 2.1
 
 
 def sums_of_two(
@@ -621,5 +639,5 @@ def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match
     text = f"your gradient of {evidence.label(match.leaves)} passes {word(step.op)}{at} with {mine} instead of the "
     text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
     fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
-    rank = 2.05
+    rank = 1.85
     return Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), str(step.line), rank)

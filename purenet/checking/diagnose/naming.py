@@ -24,8 +24,14 @@ def sizes(evidence: Evidence) -> dict[int, str]:
     point = evidence.first
     named: dict[int, str] = {}
     xs = point.inputs[evidence.params :]
-    if xs and xs[0].ndim > 1:
-        named[xs[0].shape[0]] = "the number of examples"
+    data = [*evidence.data, *zip(evidence.names[evidence.params :], xs, strict=True)]
+    if data and np.ndim(data[0][1]) > 1:
+        name, array = data[0]
+        named[array.shape[0]] = f"the number of examples (axis 0 of {name})"
+        named.setdefault(array.shape[-1], f"the number of features (axis {array.ndim - 1} of {name})")
+    for name, array in evidence.data:
+        for axis, size in enumerate(np.shape(array)):
+            named.setdefault(size, f"the length of axis {axis} of {name}")
     for names, arrays in (
         ([f"axis {{}} of {name}" for name in evidence.names[evidence.params :]], xs),
         (["axis {} of the output"] * len(point.dys), point.dys),

@@ -200,7 +200,8 @@ def leaf_uses(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
             continue
         kept = [k for k, w in enumerate(weights) if abs(w - 1) < 1e-6]
         plain = all(abs(w) < 1e-6 or abs(w - 1) < 1e-6 for w in weights)
-        if (len(kept) >= len(uses) - 1 and len(uses) > 2) or (len(uses) == 2 and not program.steps[uses[0][0]].turn):
+        whole_numbers = all(abs(w - round(w)) < 1e-6 and abs(w) < 3.5 for w in weights)
+        if len(kept) >= len(uses) - 1 and not program.steps[uses[0][0]].turn:
             continue  # one path alone, which `single_paths` names
         text = f"{evidence.names[i]} is used {len(uses)} times, and your gradient of it counts "
         text += counted(kept, len(uses)) if plain else f"the uses {number_list(weights)} times instead of 1"

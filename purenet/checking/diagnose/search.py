@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from .axes import other_axes, other_sums
-from .blocks import compositions, constant_cotangents, expressions, turned
+from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, turned
 from .coupling import coupled, localised, support
 from .evidence import Diagnosis, Evidence
 from .formula import formulas
@@ -26,6 +26,7 @@ from .variants import (
     exchanged_constants,
     known_functions,
     moved_constants,
+    open_clips,
     open_gates,
     other_constants,
     swapped_values,
@@ -42,7 +43,11 @@ STAGES: tuple[tuple[Family, ...], ...] = (
         repeated_paths,
         derivatives,
         operands,
+        other_cotangents,
         expressions,
+        repeated_expressions,
+        open_clips,
+        open_gates,
         moved_constants,
         known_functions,
         coupled,
@@ -52,9 +57,7 @@ STAGES: tuple[tuple[Family, ...], ...] = (
         other_sums,
         exchanged_constants,
         permuted_axes,
-        open_gates,
         compositions,
-        other_cotangents,
         other_constants,
         inner_slices,
         leaf_factors,
@@ -79,11 +82,22 @@ def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     found: list[Diagnosis] = []
     for stage in STAGES:
         for family in stage:
-            with np.errstate(all="ignore"):
-                found += family(evidence, known)
+            found += tried(family, evidence, known)
         if not unexplained(evidence, [d for d in found if d.rank < PLAIN]):
             break
     return ranked(evidence, found)
+
+
+def tried(family: Family, evidence: Evidence, known: list[Factor]) -> list[Diagnosis]:
+    """A family's explanations. One that breaks on a forward it was not made for costs itself, not the report."""
+    found: list[Diagnosis] = []
+    try:
+        with np.errstate(all="ignore"):
+            found.extend(family(evidence, known))
+    except Exception as error:
+        text = f"{family.__name__} could not be tried: {type(error).__name__}: {error}"
+        found.append(Diagnosis("internal", text, "please report this", 1.0, rank=8.0))
+    return found
 
 
 def unexplained(evidence: Evidence, found: Sequence[Diagnosis]) -> list[str]:

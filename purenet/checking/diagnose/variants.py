@@ -12,7 +12,7 @@ import numpy as np
 from ..program.record import Program, is_floating
 from ..program.rules import Rule
 from ..program.sweep import gradients, rerun, sweep
-from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual
+from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual, retold
 from .functions import FUNCTIONS
 from .leafwise import names
 from .local import rearranged
@@ -216,6 +216,33 @@ def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 rank = 1.5 if match.whole else 2.1
                 leaves = names(evidence, match)
                 yield Diagnosis("forward_variant", text, fix, match.residual, leaves, str(step.line), rank)
+
+
+def open_clips(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+    """Both ends of a clip open: all maxima, minima and clamps of one line pass everything."""
+    program = evidence.first.program
+    by_line: dict[Any, list[int]] = {}
+    for k, step in enumerate(program.steps) if program else ():
+        if step.op in ("max", "min", "clamp") and step.outputs[0] in program.active and step.line.text:
+            by_line.setdefault(step.line, []).append(k)
+    for line, steps in by_line.items():
+
+        def predict(point: Point, steps: list[int] = steps) -> Leaves:
+            return retold(point, {(k, j): through_gate for k in steps for j in range(3)})
+
+        match = explains(evidence, predict)
+        if match:
+            text = (
+                f"your gradient of {evidence.label(match.leaves)} passes dy through {line} where the clip is active: "
+            )
+            text += "there the derivative is 0"
+            fix = "multiply by the clip's gate: 1 inside, 0 where the value is held"
+            rank = 1.55 if match.whole else 2.0
+            yield Diagnosis("support", text, fix, match.residual, names(evidence, match), str(line), rank)
+
+
+def through_gate(dy: Any) -> Any:
+    return dy
 
 
 def ungated(point: Point, output: int, number: int, value: Any) -> Leaves:
