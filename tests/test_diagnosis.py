@@ -26,7 +26,10 @@ from purenet.checking.target import as_target
 EQUIVALENT = {
     "factor": {"slices", "local_derivative", "wrong_operand", "path_scaled"},
     "forward_variant": {"wrong_operand", "local_derivative", "path_missing"},
-    "local_derivative": {"not_linear", "support"},
+    "local_derivative": {"not_linear", "support", "extra_term"},
+    "transposed": {"permuted"},
+    "wrong_cotangent": {"wrong_operand", "local_derivative"},
+    "stop_gradient": {"zero"},
     "wrong_operand": {"local_derivative"},
     "not_summed": {"wrong_shape"},
 }

@@ -29,10 +29,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import __version__
-from ..layer import Layer, describe
+from ..layer import Layer
 from .catalogue import catalogue
 from .check import check
-from .report import PASS, VACUOUS, GradientError, Report
+from .report import PASS, VACUOUS, GradientError, Report, wrap
 
 PROGRAM = "python -m purenet"
 ERROR = "ERROR"
@@ -258,17 +258,20 @@ def twins(module: ModuleType, name: str) -> tuple[Any, Any]:
 
 
 def no_such_name(module: ModuleType, name: str) -> str:
-    close = difflib.get_close_matches(name, [public for public in vars(module) if not public.startswith("_")], 1)
+    names = {public.removesuffix("_forward").removesuffix("_backward") for public in vars(module)}
+    close = difflib.get_close_matches(name, sorted(names), 1)
     hint = f": did you mean {close[0]}?" if close else ""
     return f"{module.__name__} has no {name!r} and no twins {name}_forward and {name}_backward{hint}"
 
 
 def not_checkable(target: str, name: str, found: Any) -> str:
-    kind = f"{type(found).__name__} {describe(found)}" if callable(found) else describe(found)
+    kind = f"got {type(found).__name__}"
+    if callable(found):
+        kind = "this one needs arguments" if required(found) else "this one returns something else"
     return (
         f"{target} cannot be checked: expected a layer, a pair (forward, backward), a jax.custom_vjp function, twins "
-        f"{name}_forward and {name}_backward, or a function without required arguments that returns one of these, "
-        f"got {kind}"
+        f"{name}_forward and {name}_backward, or a function without required arguments that returns one of these; "
+        f"{kind}"
     )
 
 
@@ -328,7 +331,7 @@ def sentence(error: BaseException) -> str:
     own = text.startswith("check: ")
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if is_callers(frame.filename)]
     where = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places and not own else ""
-    return f"{text.removeprefix('check: ')}{where}" if own else f"{type(error).__name__}: {text}{where}"
+    return text.removeprefix("check: ") if own else f"{type(error).__name__}: {text}{where}"
 
 
 def is_callers(file: str) -> bool:
@@ -358,7 +361,7 @@ def largest_error(outcome: Outcome) -> float:
 def titled(name: str, outcome: Outcome) -> str:
     """A failure in full, under the name it has in the table where its own is another."""
     if outcome.verdict == ERROR:
-        return f"{ERROR}  {name}: {outcome.failure}"
+        return wrap(f"{ERROR}  ", f"{name}: {outcome.failure}")
     return outcome.failure if outcome.report.name == name else f"{name}:\n{outcome.failure}"
 
 

@@ -151,7 +151,8 @@ def row_mistakes(evidence: Evidence, block: Block) -> Iterator[tuple[str, str, s
     fix = "softmax: dx = p (dy - sum(p dy)); log_softmax: dx = dy - p sum(dy); p and the sums along the forward's axis"
     for k, (name, _) in enumerate(row_rules(x, y)):
         what = f"{name} stands where its own rule belongs"
-        yield what, fix, "local_derivative", lambda pull, x, y, dy, k=k: rule_at(x, y, k, dy), 1.9
+        kind = "coupling" if "instead of" in name else "local_derivative"
+        yield what, fix, kind, lambda pull, x, y, dy, k=k: rule_at(x, y, k, dy), 1.9
         what = f"{name} is applied on top of its own rule"
         yield what, fix, "local_derivative", lambda pull, x, y, dy, k=k: rule_at(x, y, k, pull(dy)), 2.0
 

@@ -50,6 +50,9 @@ def zero(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 def arranged(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """yours holds the right values in other places."""
     for i in evidence.wrong:
+        pairs = [(point.yours[i], point.truth[i]) for point in evidence.points]
+        if common_factor(pairs) is not None or not norm(evidence.first.yours[i]):
+            continue  # a matter of a factor
         for kind, text, fix, arrange, rank in arrangements(evidence.first.truth[i], evidence.names[i]):
             if residual_of(evidence, i, arrange) is not None:
                 yield Diagnosis(kind, text, fix, 0.0, (evidence.names[i],), rank=rank)
@@ -133,13 +136,13 @@ def shuffled(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
         order = slice_order(np.moveaxis(yours, axis, 0), np.moveaxis(truth, axis, 0))
         if order and residual_of(evidence, i, lambda t, axis=axis, order=order: np.take(t, order, axis)) is not None:
             text = f"your gradient of {name} has its slices along axis {axis} in the order {order}"
-            yield Diagnosis("permuted", text, "put them back in the forward's order", 0.0, (name,), rank=1.4)
+            yield Diagnosis("permuted", text, "put them back in the forward's order", 0.0, (name,), rank=2.55)
             return
     pairs = [(np.sort(np.ravel(p.yours[i])), np.sort(np.ravel(p.truth[i]))) for p in evidence.points]
     if all(distance(a, b) < 1e-7 for a, b in pairs):
         text = f"your gradient of {name} has the right values in wrong places (the same numbers, sorted)"
         fix = "look for a reshape, a flattening order or an index that differs from the forward's"
-        yield Diagnosis("permuted", text, fix, 0.0, (name,), rank=2.0)
+        yield Diagnosis("permuted", text, fix, 0.0, (name,), rank=2.15)
 
 
 def slice_order(yours: Any, truth: Any) -> list[int] | None:
@@ -170,7 +173,7 @@ def swapped(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                     text = f"your gradient of {evidence.names[i]} is {times}the right gradient of {name}{how}: "
                     text += "two are swapped" if both else "a factor is missing, or the wrong one is returned"
                     fix = "return each gradient under the name of what it belongs to"
-                    rank = 1.1 if both else 2.0
+                    rank = 1.1 if both else 2.55
                     yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=rank)
                     break
 

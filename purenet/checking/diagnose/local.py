@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..program.record import Program, Step
-from ..program.rules import UNARY, Unary, spread
+from ..program.record import Program, Step, place_of
+from ..program.rules import UNARY, Unary, fit, spread
 from ..program.sweep import Change, from_value, out_cotangent, pull
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, norm, retold
 from .leafwise import names
@@ -36,7 +36,7 @@ def units(program: Program) -> list[Unit]:
         if any(output in program.active for output in step.outputs):
             grouped.setdefault((step.template, step.op), []).append(k)
     groups = [Unit(tuple(steps)) for steps in grouped.values()]
-    alone = [Unit((k,)) for unit in groups if len(unit.steps) > 1 for k in unit.steps]
+    alone = [Unit((k,)) for unit in groups if len(unit.steps) > 1 for k in unit.steps if by_hand(program.steps[k])]
     return groups + alone if len(program.steps) <= MOST_ALONE else groups
 
 
@@ -46,6 +46,11 @@ def active_operands(program: Program, unit: Unit) -> list[int]:
     return [
         j for j in range(len(first.inputs)) if any(program.steps[k].inputs[j] in program.active for k in unit.steps)
     ]
+
+
+def by_hand(step: Step) -> bool:
+    """Whether a step's loop is Python's, or no loop at all but the same line met twice: turns may differ there."""
+    return isinstance(step.template[0], tuple)
 
 
 # Wrong local derivatives.
@@ -347,7 +352,10 @@ def product_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local
     if step.op in ("mul", "div", "dot_general"):
 
         def plain(program: Program, step: Step, dy: Any) -> Any:
-            return dy if np.shape(dy) == np.shape(program.values[step.inputs[operand]]) else None
+            shape = np.shape(program.values[step.inputs[operand]])
+            if step.op != "dot_general" and len(shape) == np.ndim(dy):
+                return fit(dy, shape)
+            return dy if np.shape(dy) == shape else None
 
         what = f"in the gradient of operand {operand + 1} the other operand is missing as a factor"
         yield what, "multiply by the other operand (product rule)", plain, 1.5
@@ -527,15 +535,6 @@ def cotangent(evidence: Evidence, number: int) -> Source:
     return lambda program, step: found.get(id(program), {}).get(number)
 
 
-def by_place(program: Program) -> dict[tuple, int]:
-    """Values by the place and turn that make them."""
-    return {
-        (step.template, step.op, step.turn, j): number
-        for step in program.steps
-        for j, number in enumerate(step.outputs)
-    }
-
-
 def relative(program: Program, step: Step, other: int) -> Source | None:
     """The value that the other's operation makes in the turn of the step at hand."""
     if other not in program.maker:
@@ -546,12 +545,10 @@ def relative(program: Program, step: Step, other: int) -> Source | None:
     if made.turn != step.turn:
         return None
     j = made.outputs.index(other)
-    places = by_place(program)
 
     def source(program: Program, step: Step) -> Any:
-        turn = step.turn if made.turn else ()
-        number = places.get((made.template, made.op, turn, j))
-        return None if number is None else program.values[number]
+        k = program.places.get(place_of(made, step.turn))
+        return None if k is None else program.values[program.steps[k].outputs[j]]
 
     return source
 
@@ -560,8 +557,8 @@ def earlier(saved: int, by: int) -> Source:
     """The same operand, of another turn; zeros where there is no such turn."""
 
     def source(program: Program, step: Step) -> Any:
-        turns = {s.turn: s for s in program.steps if s.template == step.template and s.op == step.op}
-        other = turns.get((*step.turn[:-1], step.turn[-1] + by))
+        k = program.places.get(place_of(step, (*step.turn[:-1], step.turn[-1] + by)))
+        other = None if k is None else program.steps[k]
         value = program.values[saved_number(step, saved)]
         return np.zeros_like(value) if other is None else program.values[saved_number(other, saved)]
 
@@ -614,11 +611,11 @@ def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other:
     if not turned_with(program, step, other) or not step.turn:
         return cotangent(evidence, other)
     made = program.steps[program.maker[other]]
-    places, j = by_place(program), made.outputs.index(other)
+    j = made.outputs.index(other)
 
     def source(program: Program, step: Step) -> Any:
-        number = places.get((made.template, made.op, step.turn, j))
-        return None if number is None else found.get(id(program), {}).get(number)
+        k = program.places.get(place_of(made, step.turn))
+        return None if k is None else found.get(id(program), {}).get(program.steps[k].outputs[j])
 
     return source
 

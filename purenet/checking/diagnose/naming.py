@@ -51,14 +51,14 @@ def sizes(evidence: Evidence) -> dict[int, str]:
 
 
 def constants(evidence: Evidence) -> dict[float, str]:
-    """Numbers that the forward has written down."""
+    """Numbers that the forward has written down, without their signs."""
     program = evidence.first.program
     found: dict[float, str] = {}
     for number in program.literals if program else ():
         value = np.asarray(program.values[number]) if program else np.zeros(())
         if value.ndim == 0 and np.issubdtype(value.dtype, np.floating) and np.isfinite(value) and value != 0:
-            found.setdefault(float(value), f"{float(value):.6g}, a constant of the forward")
-    return found
+            found.setdefault(abs(float(value)), f"{abs(float(value)):.6g}, a constant of the forward")
+    return {value: name for value, name in found.items() if value != 1}
 
 
 def factors(evidence: Evidence) -> list[Factor]:

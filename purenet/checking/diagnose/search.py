@@ -35,56 +35,60 @@ from .variants import (
 
 Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
 
-STAGES: tuple[tuple[Family, ...], ...] = (
-    (nonlinear, zero, scaled, arranged, swapped, misspread, extra, output_slices, through_stops),
+# A stage is left out when explanations below its rank cover every wrong leaf.
+STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
+    (9.0, (nonlinear, zero, scaled, arranged, swapped, misspread, extra, output_slices, through_stops)),
     (
-        single_paths,
-        leaf_uses,
-        repeated_paths,
-        derivatives,
-        operands,
-        other_cotangents,
-        expressions,
-        repeated_expressions,
-        open_clips,
-        open_gates,
-        moved_constants,
-        known_functions,
-        coupled,
+        2.5,
+        (
+            single_paths,
+            leaf_uses,
+            repeated_paths,
+            derivatives,
+            expressions,
+            repeated_expressions,
+            open_clips,
+            open_gates,
+            moved_constants,
+            known_functions,
+            coupled,
+        ),
     ),
+    (1.85, (operands, other_cotangents)),
     (
-        other_axes,
-        other_sums,
-        exchanged_constants,
-        permuted_axes,
-        compositions,
-        other_constants,
-        inner_slices,
-        leaf_factors,
-        extra_values,
-        formulas,
-        overwritten,
-        term_factors,
-        constant_cotangents,
-        two_paths,
-        turned,
-        support,
+        2.5,
+        (
+            other_axes,
+            other_sums,
+            exchanged_constants,
+            permuted_axes,
+            compositions,
+            other_constants,
+            inner_slices,
+            leaf_factors,
+            extra_values,
+            formulas,
+            overwritten,
+            term_factors,
+            constant_cotangents,
+            two_paths,
+            turned,
+            support,
+        ),
     ),
-    (swapped_values, terms, localised),
+    (2.5, (swapped_values, terms, localised)),
 )
-
-PLAIN = 2.5
 
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
     known = factors(evidence)
     found: list[Diagnosis] = []
-    for stage in STAGES:
-        for family in stage:
+    for rank, families in STAGES:
+        if found and not unexplained(evidence, [d for d in found if d.rank < rank]):
+            continue
+        for family in families:
             found += tried(family, evidence, known)
-        if not unexplained(evidence, [d for d in found if d.rank < PLAIN]):
-            break
     return ranked(evidence, found)
 
 

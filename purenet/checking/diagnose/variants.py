@@ -35,7 +35,8 @@ def through_stops(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis
     match = explains(evidence, lambda point: gradient_at(point, without_stops(point.program)))
     if match:
         at = next(step.line for step in program.steps if step.op == "stop_gradient")
-        text = f"your gradient of {evidence.label(match.leaves)} flows through stop_gradient at {at}"
+        text = f"your gradient of {evidence.label(match.leaves)} is that of the forward without the stop_gradient at "
+        text += f"{at}: it flows through it, where jax.grad stops"
         fix = "drop the term that comes through it, if the stop is meant"
         yield Diagnosis("stop_gradient", text, fix, match.residual, names(evidence, match), str(at), 0.5)
 

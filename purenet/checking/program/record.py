@@ -51,7 +51,7 @@ class Program(NamedTuple):
     """Steps in order, the numbers of the differentiable inputs and of the outputs, and all values at the probe.
 
     `active` are the values that depend on an input in a differentiable way. `maker[v]` is the step that makes v.
-    `literals` are the numbers of constants written in the forward.
+    `literals` are the numbers of constants written in the forward. `places` finds a step by its place and turn.
     """
 
     steps: tuple[Step, ...]
@@ -61,6 +61,7 @@ class Program(NamedTuple):
     active: frozenset[int]
     maker: dict[int, int]
     literals: tuple[int, ...]
+    places: dict[tuple, int]
 
 
 def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
@@ -75,7 +76,14 @@ def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:
             active.update(v for v in step.outputs if is_floating(tape.values[v]))
     maker = {output: k for k, step in enumerate(tape.steps) for output in step.outputs}
     steps = with_python_loops(tape)
-    return Program(steps, tuple(numbers), tuple(outputs), tape.values, frozenset(active), maker, tuple(tape.literals))
+    places = {place_of(step): k for k, step in enumerate(steps)}
+    literals = tuple(tape.literals)
+    return Program(steps, tuple(numbers), tuple(outputs), tape.values, frozenset(active), maker, literals, places)
+
+
+def place_of(step: Step, turn: tuple[int, ...] | None = None) -> tuple:
+    """Where a step stands in the source program, and in which turn of its loops."""
+    return step.template, step.op, step.turn if turn is None else turn
 
 
 def with_python_loops(tape: Tape) -> tuple[Step, ...]:
