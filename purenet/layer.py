@@ -335,7 +335,7 @@ def leaves_with_paths(tree: PyTree) -> list[tuple[str, Any]]:
 
 def describe(x: PyTree) -> str:
     """Dtype and shape of an array (`float32 [32, 64]`), or the structure of something else, for messages."""
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
+    if hasattr(x, "dtype") and isinstance(getattr(x, "shape", None), tuple):
         return f"{x.dtype} {list(x.shape)}"
     if isinstance(x, (tuple, list)):
         return f"{type(x).__name__} of {len(x)}: ({', '.join(describe(item) for item in x)})"

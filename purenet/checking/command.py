@@ -32,7 +32,7 @@ from .. import __version__
 from ..layer import Layer
 from .catalogue import catalogue
 from .check import check
-from .report import PASS, VACUOUS, GradientError, Report, wrap
+from .report import PASS, VACUOUS, GradientError, Report, plain, wrap
 
 PROGRAM = "python -m purenet"
 ERROR = "ERROR"
@@ -378,17 +378,6 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
 def as_dict(name: str, outcome: Outcome) -> dict[str, Any]:
     """A report for JSON, under the name it has in the table."""
     return plain(outcome.report.to_dict() | {"name": name, "verdict": outcome.verdict, "seconds": outcome.seconds})
-
-
-def plain(value: Any) -> Any:
-    """The same without NumPy's numbers, and with None for those that JSON has not: infinities and NaN."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_writable(path: Path) -> None:

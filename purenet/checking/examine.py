@@ -63,7 +63,7 @@ def unknown(trial: Experiment, truth: list[Any]) -> Report:
         LeafReport(name, leaf.shape, np.inf, WRONG, (), np.nan, np.nan)
         for name, leaf in zip(trial.names, truth, strict=True)
     )
-    return Report(trial.name, leaves)
+    return Report(trial.name, leaves, arrays=tuple((None, leaf) for leaf in truth))
 
 
 def check_finite(trial: Experiment, outputs: list[Any]) -> None:

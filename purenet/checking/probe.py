@@ -23,33 +23,36 @@ def probe_params(target: Target, params: PyTree, x: PyTree, key: jax.Array) -> P
         return draw_like(params, key)
     if not target.has_params:
         return ()
-    if target.init is None:
+    if target.params is None:
         raise TypeError(f"check: forward takes params, so pass params=...; got none for {target.name}")
-    leaves, tree = jax.tree.flatten(target.init(x))
-    keys = jax.random.split(key, max(len(leaves), 1))
-    return jax.tree.unflatten(tree, [nudge(leaf, leaf_key) for leaf, leaf_key in zip(leaves, keys, strict=False)])
+    random = generator(key)
+    return jax.tree.map(lambda leaf: nudge(leaf, random), target.params)
 
 
-def nudge(leaf: jax.Array, key: jax.Array) -> jax.Array:
+def generator(key: jax.Array) -> np.random.Generator:
+    """NumPy's generator from a key of JAX's: probes are drawn without compiling anything."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def nudge(leaf: jax.Array, random: np.random.Generator) -> jax.Array:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
-    leaf = leaf.astype(jnp.float64)
-    size = jnp.sqrt(jnp.mean(jnp.square(leaf)))
-    return leaf + 0.25 * jnp.where(size > 0, size, 1) * jax.random.normal(key, leaf.shape, leaf.dtype)
+    value = np.asarray(leaf).astype(np.float64)
+    size = np.sqrt(np.mean(np.square(value))) if value.size else 0.0
+    return jnp.asarray(value + 0.25 * (size or 1.0) * random.standard_normal(value.shape))
 
 
 def draw_like(tree: PyTree, key: jax.Array) -> PyTree:
     """The tree in float64: values as they are, random ones for shapes."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(len(leaves), 1))
-    return jax.tree.unflatten(structure, [in_float64(leaf, k) for leaf, k in zip(leaves, keys, strict=False)])
+    random = generator(key)
+    return jax.tree.map(lambda leaf: in_float64(leaf, random), tree)
 
 
-def in_float64(leaf: Any, key: jax.Array) -> Any:
+def in_float64(leaf: Any, random: np.random.Generator) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"check: cannot draw {describe(leaf)}: pass the integers themselves")
-        return jax.random.normal(key, leaf.shape, jnp.float64)
+        return jnp.asarray(random.standard_normal(leaf.shape))
     leaf = jnp.asarray(leaf)
     return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 

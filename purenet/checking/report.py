@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import textwrap
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .diagnose.evidence import Diagnosis
 
@@ -94,28 +98,40 @@ class Report(NamedTuple):
         return f"{self.verdict}  {self.name}: {found} of {len(self.leaves)} gradient leaves{to_blame}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain dicts, lists, strings and numbers, for JSON."""
-        return {
-            "name": self.name,
-            "verdict": self.verdict,
-            "leaves": [leaf._asdict() for leaf in self.leaves],
-            "diagnoses": [diagnosis._asdict() for diagnosis in self.diagnoses],
-            "layers": [
-                layer._asdict()
-                | {
-                    "leaves": [leaf._asdict() for leaf in layer.leaves],
-                    "diagnoses": [diagnosis._asdict() for diagnosis in layer.diagnoses],
-                }
-                for layer in self.layers
-            ],
-            "notes": list(self.notes),
-        }
+        """The report as plain dicts, lists, strings and numbers, for JSON; what is not finite is None."""
+        return plain(
+            {
+                "name": self.name,
+                "verdict": self.verdict,
+                "leaves": [leaf._asdict() for leaf in self.leaves],
+                "diagnoses": [diagnosis._asdict() for diagnosis in self.diagnoses],
+                "layers": [
+                    layer._asdict()
+                    | {
+                        "leaves": [leaf._asdict() for leaf in layer.leaves],
+                        "diagnoses": [diagnosis._asdict() for diagnosis in layer.diagnoses],
+                    }
+                    for layer in self.layers
+                ],
+                "notes": list(self.notes),
+            }
+        )
 
-    def plot(self, path: str | None = None) -> Any:
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A heat map of the error a leaf, yours beside jax.grad's; saved if a path is given. Needs matplotlib."""
         from .plot import plot_report
 
         return plot_report(self, path)
+
+
+def plain(value: Any) -> Any:
+    """The same without NumPy's numbers, and with None for those that JSON has not: infinities and NaN."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 DECISIVE = (

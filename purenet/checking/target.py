@@ -29,12 +29,12 @@ from ..static import Static
 
 
 class Target(NamedTuple):
-    """`init(x) -> params` or None; `forward(params, x) -> (y, saved)`; `backward(params, x, y, saved, dy)` gives
-    (dparams, dx); `reference(params, x) -> y` is what jax.vjp differentiates. `layer`, `state` and `key` for a Layer,
-    to look into its parts."""
+    """`params` as init gives them, or None; `forward(params, x) -> (y, saved)`; `backward(params, x, y, saved, dy)`
+    gives (dparams, dx); `reference(params, x) -> y` is what jax.vjp differentiates. `layer`, `state` and `key` for a
+    Layer, to look into its parts."""
 
     name: str
-    init: Callable[..., Any] | None
+    params: PyTree
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     reference: Callable[..., Any]
@@ -65,12 +65,16 @@ def as_target(
 
 
 def layer_target(layer: Layer, key: jax.Array, x: PyTree) -> Target:
-    init_key, state_key, run_key = jax.random.split(key, 3)
-    return layer_at(layer, lambda x: layer.init(init_key, x)[0], layer.init(state_key, x)[1], run_key)
+    init_key, run_key = jax.random.split(key)
+    try:
+        params, state = jax.jit(lambda key: layer.init(key, x))(init_key)
+    except jax.errors.ConcretizationTypeError:
+        params, state = layer.init(clone_key(init_key), x)
+    return layer_at(layer, params, state, run_key)
 
 
-def layer_at(layer: Layer, init: Callable[..., Any] | None, state: PyTree, run_key: jax.Array | None) -> Target:
-    """A layer with its state and the key of its randomness."""
+def layer_at(layer: Layer, params: PyTree, state: PyTree, run_key: jax.Array | None) -> Target:
+    """A layer with the parameters and state of its init, and the key of its randomness."""
 
     def forward(params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
         y, _, residuals = layer.forward(params, state, x, clone_key(run_key))
@@ -83,7 +87,7 @@ def layer_at(layer: Layer, init: Callable[..., Any] | None, state: PyTree, run_k
     def reference(params: PyTree, x: PyTree) -> PyTree:
         return forward(params, x)[0]
 
-    return Target(layer.name, init, forward, backward, reference, True, layer, state, run_key)
+    return Target(layer.name, params, forward, backward, reference, True, layer, state, run_key)
 
 
 def pair_target(forward: Callable[..., Any], backward: Callable[..., Any]) -> Target:

@@ -18,7 +18,7 @@ from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains, explains_scaled, norm
 from .functions import FUNCTIONS, row_rules
 from .leafwise import names
-from .local import complement, proportional, rearranged
+from .local import ARITHMETIC, complement, proportional, rearranged
 from .naming import Factor, decode
 from .values import describe_value, quiet
 
@@ -385,7 +385,7 @@ def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         if np.size(dy) < 3 or number in program.inputs or not is_floating(program.values[number]):
             continue
         for what, change in rearranged(np.asarray(dy)):
-            if what in ("squared", "taken as 1", "without its sign"):
+            if what in ARITHMETIC:
                 continue
 
             def parts(point: Point, number: int = number, change: Any = change) -> tuple[Leaves, Leaves] | None:

@@ -353,7 +353,7 @@ def product_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local
 
         def plain(program: Program, step: Step, dy: Any) -> Any:
             shape = np.shape(program.values[step.inputs[operand]])
-            if step.op != "dot_general" and len(shape) == np.ndim(dy):
+            if step.op != "dot_general" and len(shape) in (0, np.ndim(dy)):
                 return fit(dy, shape)
             return dy if np.shape(dy) == shape else None
 
@@ -450,7 +450,9 @@ def replacements(
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.size < 2:
         return
     for name, change in rearranged(value):
-        yield f"{{}} {name}", "compare the operands' axes with the forward's", changed(saved, change), 1.5
+        arithmetic = name in ARITHMETIC
+        fix = "read the value as the forward has it" if arithmetic else "compare the operand's axes with the forward's"
+        yield f"{{}} {name}", fix, changed(saved, change), 1.95 if arithmetic else 1.5
     same_template = set(unit.steps)
     for other in numbers:
         if other == number or np.shape(program.values[other]) != value.shape:
@@ -491,6 +493,9 @@ def sums_of_two(
 
 
 SAVED = "save and read the value that the forward used at this place"
+
+
+ARITHMETIC = ("plus 1", "minus 1", "taken from 1 (1 - v)", "squared", "taken as 1", "without its sign")
 
 
 def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
@@ -569,7 +574,7 @@ def operand_diagnosis(
     evidence: Evidence, step: Step, saved: int, what: str, fix: str, match: Match, rank: float
 ) -> Diagnosis:
     at = f" at {step.line}" if step.line.text else ""
-    said = what.format(describe_value(evidence, saved_number(step, saved)))
+    said = what.replace("{}", describe_value(evidence, saved_number(step, saved)))
     text = f"in your gradient of {evidence.label(match.leaves)}, {word(step.op)}{at} reads {said}"
     rank += 0.0 if match.whole else 0.6
     return Diagnosis("wrong_operand", text, fix, match.residual, names(evidence, match), str(step.line), rank)
@@ -636,5 +641,5 @@ def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match
     text = f"your gradient of {evidence.label(match.leaves)} passes {word(step.op)}{at} with {mine} instead of the "
     text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
     fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
-    rank = 1.85
+    rank = 1.85 if match.whole else 2.0
     return Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), str(step.line), rank)

@@ -145,7 +145,8 @@ def repeated_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
             if match:
                 where = describe_nodes(evidence, [edges[0]])
                 text = f"the path through {where} {what}, in your gradient of {evidence.label(match.leaves)}"
-                fix = "carry the cotangent from turn to turn: dh of step t goes into step t - 1"
+                fix = "go through this term of the loop's backward"
+                fix = "carry the cotangent from turn to turn: dh of step t goes into step t - 1" if not gate else fix
                 rank = 1.7 if match.whole else 2.4
                 line = line_of(evidence, edges[0])
                 yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), line, rank)

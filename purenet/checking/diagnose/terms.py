@@ -209,7 +209,7 @@ def in_terms(
             at = f"{word(step.op)} at {step.line}" if step.line.text else word(step.op)
             through = describe_nodes(evidence, [(-1, number)])
             text = f"in your gradient of {evidence.label(match.leaves)}, in the term through {through} only: "
-            text += what.format(at)
+            text += what.replace("{}", at, 1)
             fix = "this term passes the same operations as the others: give it the same factors"
             rank = 2.4 if match.whole else 2.7
             leaves = names(evidence, match)

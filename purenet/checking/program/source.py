@@ -30,7 +30,9 @@ def line_of(source_info: Any) -> Line:
     try:
         from jax._src import source_info_util
 
-        frame = source_info_util.user_frame(source_info.traceback)
+        frames = source_info_util.user_frames(source_info.traceback)
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the checker calls what it checks
+        frame = next((frame for frame in frames if not frame.file_name.startswith(own)), None)
         return UNKNOWN if frame is None else line_at(frame)
     except Exception:
         return UNKNOWN
