@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -109,6 +109,7 @@ def test_a_gradient_in_plain_numpy_is_checked() -> None:
 
 def test_the_last_example_alone_is_named() -> None:
     def gradient(w: Any, x: Any, t: Any) -> Any:
+        total = 0 * w
         for k in range(len(x)):
             total = 2 * (x[k] @ w - t[k]) * x[k]
         return total / len(x)
@@ -128,7 +129,7 @@ def test_gradients_of_several_arguments() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: pn.check_gradient(loss, 3, W), TypeError, "expected two functions"),
+        (lambda: pn.check_gradient(loss, cast(Any, "loss"), W), TypeError, "expected two functions"),
         (lambda: pn.check_gradient(loss, loss, W, X, T, argnums=3), ValueError, "argnums 3 does not fit 3 arguments"),
         (lambda: pn.check_gradient(loss, lambda w: w, W), TypeError, "expected a scalar"),
     ],

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..annotations import PyTree
 from .diagnose.evidence import Diagnosis
@@ -67,7 +68,7 @@ def backward_purity(target: Target, experiment: Experiment, forward: Callable[..
 def same_trace(function: Callable[..., Any], *arguments: Any) -> bool:
     """Whether two traces are the same program with the same constants."""
     first, second = (jax.make_jaxpr(lambda *a: function(*a))(*arguments) for _ in range(2))
-    if any(isinstance(const, jax.core.Tracer) for const in first.consts):
+    if any(isinstance(const, Tracer) for const in first.consts):
         raise LeftBehind
     if str(first) != str(second) or len(first.consts) != len(second.consts):
         return False

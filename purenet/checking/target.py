@@ -56,7 +56,7 @@ def as_target(
     if isinstance(target, (tuple, list)) and len(target) == 2 and all(map(callable, target)):
         return pair_target(*target)
     if isinstance(target, jax.custom_vjp) or (callable(target) and reference is not None):
-        return function_target(target, reference or target.__wrapped__, x, has_params)
+        return function_target(target, reference or getattr(target, "__wrapped__", target), x, has_params)
     hint = ": a plain function needs reference=..., the function that jax.grad differentiates" * callable(target)
     raise TypeError(
         "check: expected a Layer, an objective, a pair (forward, backward) or a custom_vjp function, "

@@ -452,7 +452,7 @@ FAULTS = [
 ]
 
 
-def replaced(layer: pn.Layer, change: Callable[[Any, Any, Any], Any]) -> pn.Layer:
+def replaced(layer: pn.Layer, change: Callable[..., Any]) -> pn.Layer:
     """change(dparams, dx, dy) of what the layer's own backward gives."""
 
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:

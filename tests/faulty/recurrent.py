@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -224,7 +225,7 @@ def lstm_with(mistake: str = "") -> Callable[..., Any]:
         if mistake == "exchanged":
             gates["i"], gates["f"] = gates["f"], gates["i"]
         used = {name: gate for name, gate in gates.items() if not (mistake == "output gate" and name == "o")}
-        djoined = sum(gate @ params[name].T for name, gate in used.items())
+        djoined = functools.reduce(jnp.add, [gate @ params[name].T for name, gate in used.items()])
         dbefore = dc * (i if mistake == "input gate" else f)
         dx = {"x": djoined[:, :INPUTS], "h": djoined[:, INPUTS:], "c": dbefore}
         return {name: joined.T @ gate for name, gate in gates.items()}, dx

@@ -54,8 +54,7 @@ def axis_changes(program: Program) -> list[tuple[tuple[int, ...], int, int]]:
 
 
 def reduced_otherwise(point: Point, chosen: Any, change: tuple[tuple[int, ...], int, int]) -> Leaves | None:
-    program = point.program
-    assert program is not None
+    program = point.recorded
     shape, own, other = change
     lost = {own: shape[:own] + shape[own + 1 :], other: shape[:other] + shape[other + 1 :]}
     steps = tuple(
@@ -152,8 +151,7 @@ def summed_otherwise(
     point: Point, reduction: int, q: int, operand: int, own: int, other: int, outside: Outside
 ) -> Leaves | None:
     """The gradient with the sum at one meeting place along another axis, some factors of each row before the sum."""
-    program = point.program
-    assert program is not None
+    program = point.recorded
     step, meeting = program.steps[reduction], program.steps[q]
     values = [program.values[n] for n in meeting.inputs]
     number, shape = meeting.inputs[operand], np.shape(program.values[step.inputs[0]])

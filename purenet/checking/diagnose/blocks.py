@@ -187,8 +187,7 @@ def mistaken(evidence: Evidence, known: list[Factor], found: list[Block], later:
 
 
 def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple[Leaves, Leaves] | None:
-    program = point.program
-    assert program is not None
+    program = point.recorded
     dy = point.cotangents.get(block.leaves)
     if dy is None:
         return None
@@ -289,13 +288,12 @@ def constant_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Dia
             continue
 
         def parts(point: Point, number: int = number) -> tuple[Leaves, Leaves] | None:
-            assert point.program is not None
             own = point.cotangents.get(number)
             if own is None:
                 return None
             scalar = point.dys[0] if len(point.dys) == 1 and not np.ndim(point.dys[0]) else 1.0
-            base = [t - c for t, c in zip(point.truth, from_value(point.program, number, own), strict=True)]
-            return base, from_value(point.program, number, np.ones_like(own) * scalar)
+            base = [t - c for t, c in zip(point.truth, from_value(point.recorded, number, own), strict=True)]
+            return base, from_value(point.recorded, number, np.ones_like(own) * scalar)
 
         for match, c in explains_scaled(evidence, parts):
             if abs(c) > 1e-9 and decode(c, known).rank < 2:
@@ -354,8 +352,7 @@ def calls(program: Program) -> dict[Any, list[Block]]:
 
 def retold_calls(point: Point, found: list[Block], change: Any) -> Leaves | None:
     """The gradient with the rule of several blocks changed: each becomes one step with a rule of its own."""
-    program = point.program
-    assert program is not None
+    program = point.recorded
     steps = list(program.steps)
     for block in found:
 
@@ -389,12 +386,11 @@ def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 continue
 
             def parts(point: Point, number: int = number, change: Any = change) -> tuple[Leaves, Leaves] | None:
-                assert point.program is not None
                 if number not in point.cotangents:
                     return None
-                own = from_value(point.program, number, point.cotangents[number])
+                own = from_value(point.recorded, number, point.cotangents[number])
                 base = [t - c for t, c in zip(point.truth, own, strict=True)]
-                return base, from_value(point.program, number, change(point.cotangents[number]))
+                return base, from_value(point.recorded, number, change(point.cotangents[number]))
 
             for match, c in explains_scaled(evidence, parts):
                 if abs(c - 1) < 1e-6:

@@ -32,6 +32,12 @@ class Point(NamedTuple):
     program: Program | None
     cotangents: Cotangents
 
+    @property
+    def recorded(self) -> Program:
+        """The recorded forward, where there is one."""
+        assert self.program is not None
+        return self.program
+
 
 class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
@@ -162,5 +168,4 @@ def coefficient(point: Point, base: Leaves, term: Leaves, group: Sequence[int]) 
 
 def retold(point: Point, changes: Any) -> Leaves:
     """The gradient with some local rules changed."""
-    assert point.program is not None
-    return gradients(point.program, sweep(point.program, point.dys, changes))
+    return gradients(point.recorded, sweep(point.recorded, point.dys, changes))

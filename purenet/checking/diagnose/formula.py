@@ -58,7 +58,7 @@ def regions(evidence: Evidence, i: int) -> Iterator[tuple[str, Region]]:
                 if np.any(mask) and not np.all(mask) and np.all(bad[mask]):
                     state = "holds" if holds else "does not hold"
                     name = f" where {describe_value(evidence, number)} {state}"
-                    yield name, lambda point, n=number, h=holds: point.program.values[n] == h
+                    yield name, lambda point, n=number, h=holds: point.recorded.values[n] == h
 
 
 def slopes(evidence: Evidence, i: int, region: Region) -> Any:

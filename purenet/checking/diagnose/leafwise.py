@@ -300,7 +300,7 @@ def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
     values: list[tuple[str, Callable[[Point], Any]]] = [("dy", lambda point: np.ones_like(point.dys[0]))]
     for number in candidates(program):
         name = f"dy times {describe_value(evidence, number)}"
-        values.append((name, lambda point, number=number: point.program.values[number]))
+        values.append((name, lambda point, number=number: point.recorded.values[number]))
     for what, value in values:
 
         def parts(point: Point, value: Callable[[Point], Any] = value) -> Any:

@@ -6,7 +6,7 @@ In a loop all turns of an operation are changed together.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ OUTPUT = -1
 class Unit(NamedTuple):
     """An operation of the source: one step, or the steps of all turns of a loop together."""
 
-    steps: tuple[int, ...]
+    steps: Sequence[int]
 
 
 def units(program: Program) -> list[Unit]:
@@ -77,16 +77,14 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
     if len(unit.steps) > 1:
 
         def predict(point: Point) -> Leaves | None:
-            assert point.program is not None
-            return retold(point, {(k, operand): bind(point.program, k, rule) for k in unit.steps})
+            return retold(point, {(k, operand): bind(point.recorded, k, rule) for k in unit.steps})
 
         match = explains(evidence, predict)
         return [(match, 1.0)] if match else []
     k = unit.steps[0]
 
     def parts(point: Point) -> tuple[Leaves, Leaves] | None:
-        program = point.program
-        assert program is not None
+        program = point.recorded
         step = program.steps[k]
         if step.outputs[0] not in point.cotangents:
             return None
@@ -223,9 +221,9 @@ def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local
         if other != name and other not in ("neg", "stop_gradient", "sign", "floor", "ceil", "round"):
             what = f"the derivative of {other} is used where that of {name} belongs"
             yield what, right, slope_rule(lambda x, y, dy, g=stranger: g.slope(x, g.value(x))), 1.9
-            if stranger.from_output is not None:
+            if (from_output := stranger.from_output) is not None:
                 what = f"the derivative of {other} (written with the output) is used where that of {name} belongs"
-                yield what, right, slope_rule(lambda x, y, dy, g=stranger: g.from_output(y)), 1.9
+                yield what, right, slope_rule(lambda x, y, dy, g=from_output: g(y)), 1.9
 
 
 def gate_mistakes(operand: int) -> Iterator[tuple[str, str, Local, float]]:
@@ -426,8 +424,9 @@ def reading(operand: int, saved: int, source: Source) -> Local:
             return None
         if step.op in UNARY:
             function = UNARY[step.op]
-            slope = function.slope(other, function.value(other)) if saved == 0 else function.from_output
-            return dy * (slope if saved == 0 else slope(other))
+            if saved == OUTPUT and function.from_output is not None:
+                return dy * function.from_output(other)
+            return dy * function.slope(other, function.value(other))
         if saved == OUTPUT:
             return step.rule.pull(step.params, operand, values, other, dy)
         values[saved] = other
@@ -536,7 +535,7 @@ def constant(number: int) -> Source:
 
 
 def cotangent(evidence: Evidence, number: int) -> Source:
-    found = {id(point.program): point.cotangents for point in evidence.points}
+    found = {id(point.recorded): point.cotangents for point in evidence.points}
     return lambda program, step: found.get(id(program), {}).get(number)
 
 
@@ -612,7 +611,7 @@ def turned_with(program: Program, step: Step, other: int) -> bool:
 
 def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other: int) -> Source | None:
     """The cotangent of a value, or of what its operation makes in the turn of the step at hand."""
-    found = {id(point.program): point.cotangents for point in evidence.points}
+    found = {id(point.recorded): point.cotangents for point in evidence.points}
     if not turned_with(program, step, other) or not step.turn:
         return cotangent(evidence, other)
     made = program.steps[program.maker[other]]

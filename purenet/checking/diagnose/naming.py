@@ -41,10 +41,10 @@ def sizes(evidence: Evidence) -> dict[int, str]:
             for axis, size in enumerate(array.shape):
                 named.setdefault(size, f"the length of {name.format(axis)}")
     if point.program:
-        for number in sorted(point.program.active):
-            for axis, size in enumerate(np.shape(point.program.values[number])):
+        for number in sorted(point.recorded.active):
+            for axis, size in enumerate(np.shape(point.recorded.values[number])):
                 named.setdefault(size, f"the length of axis {axis} of a value inside")
-        for value in point.program.values:
+        for value in point.recorded.values:
             if getattr(value, "dtype", None) == np.bool_ and value.size > 1:
                 named.setdefault(int(np.sum(value)), "the number of elements that a mask lets through")
     return {size: name for size, name in named.items() if size > 1}

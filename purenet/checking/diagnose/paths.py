@@ -43,8 +43,7 @@ def number_of(program: Program, node: Node) -> int:
 
 def contribution(point: Point, node: Node) -> Leaves | None:
     """What flows through a node to the leaves."""
-    program = point.program
-    assert program is not None
+    program = point.recorded
     number = number_of(program, node)
     if node[0] < 0:
         dy = point.cotangents.get(number)
@@ -170,8 +169,7 @@ def at_point(point: Point, changes: dict[Edge, tuple[Edge, float]]) -> dict[Edge
 
 
 def gate_change(point: Point, edge: Edge, gate: float) -> Change:
-    program = point.program
-    assert program is not None
+    program = point.recorded
 
     def change(dy: Any) -> Any:
         dx = pull(program, program.steps[edge[0]], edge[1], dy)
@@ -193,8 +191,9 @@ def leaf_uses(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         uses = [use for use in uses if carries(evidence.first, use, i)]
         if not 2 <= len(uses) <= 32:
             continue
-        parts = [[contribution(point, use) for use in uses] for point in evidence.points]
-        if any(leaves is None for part in parts for leaves in part):
+        found = [[contribution(point, use) for use in uses] for point in evidence.points]
+        parts = [[leaves for leaves in part if leaves is not None] for part in found]
+        if any(len(part) < len(uses) for part in parts):
             continue
         weights = slice_weights(evidence, parts, i)
         if weights is None:
@@ -322,9 +321,8 @@ def cut_pairs(evidence: Evidence, distinct: list[tuple[Node, Leaves]]) -> Iterat
     for first, second in itertools.combinations(values, 2):
 
         def predict(point: Point, pair: tuple[Node, Node] = (first, second)) -> Leaves:
-            assert point.program is not None
             cut = {number for _, number in pair}
-            edges = [(k, j) for k, s in enumerate(point.program.steps) for j, n in enumerate(s.inputs) if n in cut]
+            edges = [(k, j) for k, s in enumerate(point.recorded.steps) for j, n in enumerate(s.inputs) if n in cut]
             return retold(point, {edge: lambda dy: None for edge in edges})
 
         match = explains(evidence, predict)

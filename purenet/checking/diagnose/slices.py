@@ -89,8 +89,7 @@ def inner_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
         for axis in range(len(shape)):
 
             def cut(point: Point, mask: Any, number: int = number) -> Leaves:
-                assert point.program is not None
-                return from_value(point.program, number, point.cotangents[number] * mask)
+                return from_value(point.recorded, number, point.cotangents[number] * mask)
 
             yield from weighted(evidence, shape, axis, cut, describe_value(evidence, number), 2.4 + 0.1 * axis)
 

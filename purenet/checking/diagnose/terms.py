@@ -96,7 +96,7 @@ def monomial(evidence: Evidence, i: int, node: Any, term: Any, numbers: list[int
     ratio = ratio_of_term(evidence.first, i, node)
     if ratio is None or np.any(ratio == 0) or not np.all(np.isfinite(ratio)):
         return None
-    values = [np.broadcast_to(evidence.first.program.values[n], ratio.shape) for n in numbers]  # type: ignore[union-attr]
+    values = [np.broadcast_to(evidence.first.recorded.values[n], ratio.shape) for n in numbers]
     logs = np.stack([np.ravel(np.log(np.abs(v))) for v in values])
     target = np.ravel(np.log(np.abs(ratio)))
     for count in (1, 2, 3):
@@ -112,10 +112,9 @@ def monomial(evidence: Evidence, i: int, node: Any, term: Any, numbers: list[int
 
 def monomial_holds(point: Point, i: int, node: Any, powers: Powers) -> bool:
     ratio = ratio_of_term(point, i, node)
-    assert point.program is not None
     guess = np.ones(())
     for number, power in powers:
-        guess = guess * point.program.values[number] ** float(power)
+        guess = guess * point.recorded.values[number] ** float(power)
     return ratio is not None and bool(np.max(np.abs(guess / ratio - 1)) < 1e-6)
 
 
@@ -196,11 +195,10 @@ def in_terms(
             found = changed[0] if point is evidence.first else changed_cotangents(point, unit, operand, rule)
             if found is None or number not in found or number not in point.cotangents:
                 return None
-            assert point.program is not None
             difference = found[number] - point.cotangents[number]
             if not np.any(difference) or not np.all(np.isfinite(difference)):
                 return None
-            extra = from_value(point.program, number, difference)
+            extra = from_value(point.recorded, number, difference)
             return [t + e for t, e in zip(point.truth, extra, strict=True)]
 
         match = explains(evidence, predict)
@@ -217,8 +215,7 @@ def in_terms(
 
 
 def changed_cotangents(point: Point, unit: Unit, operand: int, rule: Local) -> Any:
-    program = point.program
-    assert program is not None
+    program = point.recorded
     k = unit.steps[0]
     if program.steps[k].outputs[0] not in point.cotangents:
         return None

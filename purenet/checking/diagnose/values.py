@@ -84,7 +84,7 @@ def known_values(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point
         numbered = [(evidence.names[i], lambda point, i=i: point.inputs[i]) for i in range(len(evidence.names))]
     else:
         numbered = [
-            (describe_value(evidence, number), lambda point, number=number: point.program.values[number])
+            (describe_value(evidence, number), lambda point, number=number: point.recorded.values[number])
             for number in candidates(program)
             if number not in program.outputs or number in program.maker
         ]
@@ -135,7 +135,7 @@ def moved_factors(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Poin
                 continue
 
             def value(point: Point, change: Any = change, at: tuple = (inside, literal, number)) -> Any:
-                x, e, y = (point.program.values[n] for n in at)  # type: ignore[union-attr]
+                x, e, y = (point.recorded.values[n] for n in at)
                 return quiet(lambda v: change(v, e) / y, x)
 
             what = f"{describe_value(evidence, number)} with the constant (eps) {where} the root, over the right one"

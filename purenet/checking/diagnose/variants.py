@@ -32,7 +32,7 @@ def through_stops(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis
     program = evidence.first.program
     if program is None or not any(step.op == "stop_gradient" for step in program.steps):
         return
-    match = explains(evidence, lambda point: gradient_at(point, without_stops(point.program)))
+    match = explains(evidence, lambda point: gradient_at(point, without_stops(point.recorded)))
     if match:
         at = next(step.line for step in program.steps if step.op == "stop_gradient")
         text = f"your gradient of {evidence.label(match.leaves)} is that of the forward without the stop_gradient at "
@@ -109,8 +109,7 @@ def used(program: Program, number: int) -> bool:
 
 def changed_gradient(point: Point, changed: dict[int, Any]) -> Leaves:
     """The gradient of the forward with some values replaced."""
-    assert point.program is not None
-    return quiet(lambda c: gradient_at(point, rerun(point.program, point.inputs, c)), changed)
+    return quiet(lambda c: gradient_at(point, rerun(point.recorded, point.inputs, c)), changed)
 
 
 def trials(evidence: Evidence, numbers: tuple[int, ...], value: float) -> Iterator[float]:
@@ -171,8 +170,7 @@ def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -
     """The value of the root with epsilon outside, in the backward; the root's own rule written with its output."""
 
     def predict(point: Point) -> Leaves:
-        program = point.program
-        assert program is not None
+        program = point.recorded
         value = quiet(lambda v: MOVED[op](v, program.values[literal]), program.values[inside])
         again = rerun(program, point.inputs, {number: value})
         steps = [
@@ -205,8 +203,7 @@ def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 continue
 
             def predict(point: Point, output: int = step.outputs[0], number: int = number) -> Leaves:
-                assert point.program is not None
-                value = np.broadcast_to(point.program.values[number], np.shape(point.program.values[output]))
+                value = np.broadcast_to(point.recorded.values[number], np.shape(point.recorded.values[output]))
                 return ungated(point, output, number, value)
 
             match = explains(evidence, predict)
@@ -222,8 +219,10 @@ def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 def open_clips(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     """Both ends of a clip open: all maxima, minima and clamps of one line pass everything."""
     program = evidence.first.program
+    if program is None:
+        return
     by_line: dict[Any, list[int]] = {}
-    for k, step in enumerate(program.steps) if program else ():
+    for k, step in enumerate(program.steps):
         if step.op in ("max", "min", "clamp") and step.outputs[0] in program.active and step.line.text:
             by_line.setdefault(step.line, []).append(k)
     for line, steps in by_line.items():
@@ -248,8 +247,7 @@ def through_gate(dy: Any) -> Any:
 
 def ungated(point: Point, output: int, number: int, value: Any) -> Leaves:
     """The gradient with a selection replaced by one of its cases, forward and backward."""
-    program = point.program
-    assert program is not None
+    program = point.recorded
     through = Rule(lambda params, x: x, lambda params, k, operands, y, dy: dy)
     steps = tuple(
         s._replace(op="copy", inputs=(number,), rule=through) if s.outputs == (output,) else s for s in program.steps
@@ -273,8 +271,7 @@ def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
         for what, change in [*changes, *VALUE_CHANGES]:
 
             def predict(point: Point, number: int = number, change: Any = change) -> Leaves | None:
-                assert point.program is not None
-                value = quiet(change, point.program.values[number])
+                value = quiet(change, point.recorded.values[number])
                 return changed_gradient(point, {number: value}) if np.all(np.isfinite(value)) else None
 
             match = explains(evidence, predict)

@@ -139,7 +139,7 @@ def follow(tape: Tape, jaxpr: Any, consts: Any, numbers: Sequence[int], place: P
 
     def read(var: Any) -> int:
         if isinstance(var, jex.Literal):
-            tape.literals.append(new(tape, np.asarray(var.val, var.aval.dtype)))
+            tape.literals.append(new(tape, np.asarray(var.val, getattr(var.aval, "dtype", None))))
             return tape.literals[-1]
         return number[var]
 
@@ -200,8 +200,8 @@ def below(place: Place, k: int) -> Place:
 def primitive(tape: Tape, equation: Any, inputs: list[int], place: Place) -> list[int]:
     name, params = equation.primitive.name, equation.params
     rule = RULES.get(name)
-    dtype = getattr(equation.outvars[0].aval, "dtype", None)
-    integer = dtype is not None and not jnp.issubdtype(dtype, jnp.inexact) and name in RULES
+    dtype: Any = getattr(equation.outvars[0].aval, "dtype", np.dtype(np.float64))
+    integer = not jnp.issubdtype(dtype, jnp.inexact) and name in RULES
     simple = not integer or name in INTEGER_SAFE or is_moving(name) or np.dtype(dtype) == np.bool_
     extended = any(not isinstance(tape.values[v], np.ndarray) for v in inputs)
     if rule is None or not simple or extended or jnp.issubdtype(dtype, jnp.complexfloating):
