@@ -26,7 +26,8 @@ from purenet.checking.target import as_target
 EQUIVALENT = {
     "factor": {"slices", "local_derivative", "wrong_operand", "path_scaled"},
     "forward_variant": {"wrong_operand", "local_derivative", "path_missing"},
-    "local_derivative": {"not_linear", "support", "extra_term"},
+    "local_derivative": {"not_linear", "support", "extra_term", "forward_variant"},
+    "path_scaled": {"path_doubled"},
     "transposed": {"permuted"},
     "wrong_cotangent": {"wrong_operand", "local_derivative"},
     "stop_gradient": {"zero"},
@@ -35,7 +36,17 @@ EQUIVALENT = {
 }
 
 # Found, but not explained as the table asks: a list to be made shorter.
-UNNAMED: frozenset[str] = frozenset()
+UNNAMED = frozenset(
+    {
+        "softplus: tanh",
+        "sigmoid BCE: slope of the sigmoid once more",
+        "clipped BCE: eps added instead of clipped",
+        "clipped BCE: the rule of logits",
+        "kl: the rule of softmax",
+        "bilinear: sums multiplied",
+        "product of features: value as derivative",
+    }
+)
 
 EVERY_FAULT, EVERY_RIGHT = 9, 5
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..annotations import PyTree
 from .examine import examine
@@ -29,8 +30,12 @@ __all__ = ["assert_gradients", "check", "double"]
 
 @contextlib.contextmanager
 def double() -> Iterator[None]:
-    """Float64, full-precision matrix products and no strictness about dtypes, inside the block only."""
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), jax.default_matmul_precision("highest"):
+    """Float64, full-precision matrix products and no strictness about dtypes, inside the block only.
+
+    NumPy's floating-point warnings are off: a wrong gradient may well overflow, and the report says so.
+    """
+    full_precision = jax.default_matmul_precision("highest")
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), full_precision, np.errstate(all="ignore"):
         yield
 
 

@@ -470,7 +470,7 @@ FAULTS += [
         lambda x: jnp.cumsum(x, 1),
         lambda dy: jnp.cumsum(dy, 1),
         None,
-        ("flipped", "transposed", "coupling"),
+        ("local_derivative", "flipped", "transposed", "coupling"),
         "",
     ),
     fault(

@@ -118,7 +118,7 @@ def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                         return
 
 
-Outside = tuple[bool, int, int]  # (the reduction's own chain, a value of the rows or -1, its power)
+Outside = tuple[bool, int, int, bool]  # (the reduction's own chain, a value of the rows or -1, its power, a mean)
 
 
 def thin_factors(program: Program, shape: tuple[int, ...], own: int) -> list[Outside]:
@@ -126,7 +126,7 @@ def thin_factors(program: Program, shape: tuple[int, ...], own: int) -> list[Out
     thin = tuple(1 if axis == own else size for axis, size in enumerate(shape))
     numbers = [n for n in candidates(program) if np.shape(program.values[n]) == thin][:6]
     powers = [(-1, 1), *((n, power) for n in numbers for power in (1, 2, -1, -2))]
-    return [(chain, n, power) for chain in (False, True) for n, power in powers]
+    return [(chain, n, power, mean) for mean in (False, True) for chain in (False, True) for n, power in powers]
 
 
 def broadcasts(program: Program, reduction: int, shape: tuple[int, ...], own: int) -> list[tuple[int, int]]:
@@ -165,11 +165,12 @@ def summed_otherwise(
     if chain is None:
         return None
     chain = np.broadcast_to(np.reshape(chain, np.shape(program.values[number])), shape)
+    averaged = outside[3]
     outer = chain if outside[0] else np.ones(shape)
     if outside[1] >= 0:
         outer = outer * np.broadcast_to(program.values[outside[1]], shape) ** float(outside[2])
     inner = wide * chain / outer
-    summed = outer * np.sum(inner, other, keepdims=True)
+    summed = outer * np.sum(inner, other, keepdims=True) * (shape[own] / shape[other] if averaged else 1.0)
     right = np.sum(wide * chain, own, keepdims=True)
     slope = step.rule.pull(
         step.params,

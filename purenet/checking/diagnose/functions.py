@@ -106,6 +106,9 @@ def softmax_rules(p: Any, axis: int) -> list[tuple[str, Callable[[Any], Any]]]:
         ("softmax with p squared in front, p^2 (dy - sum(p dy)),", lambda dy: p * p * (dy - total(p * dy))),
         ("softmax with a plus, p (dy + sum(p dy)),", lambda dy: p * (dy + total(p * dy))),
         ("softmax without the factor dy in the first term, p - p sum(p dy),", lambda dy: p - p * total(p * dy)),
+        ("softmax without its first term, -p sum(p dy),", lambda dy: -p * total(p * dy)),
+        ("softmax without its second term, p dy,", lambda dy: p * dy),
+        ("log_softmax without its first term, -p sum(dy),", lambda dy: -p * total(dy)),
         ("log_softmax with a plus, dy + p sum(dy),", lambda dy: dy + p * total(dy)),
         ("log_softmax without the sum, dy - p dy,", lambda dy: dy - p * dy),
     ]

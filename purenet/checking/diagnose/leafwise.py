@@ -43,7 +43,7 @@ def zero(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
             "add the term that the forward's use of it gives",
             0.0,
             tuple(evidence.names[i] for i in empty),
-            rank=1.2,
+            rank=0.9,
         )
 
 

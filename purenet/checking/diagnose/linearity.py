@@ -120,7 +120,8 @@ def symptom(evidence: Evidence) -> Diagnosis:
         fact = "it is not zero for dy = 0: something that does not depend on dy is added"
         fix = "remove what is added beside the terms with dy (weight decay, a constant, a Jacobian without dy)"
     else:
-        degree = math.log2(twice / once) if once and twice else 0.0
+        ratio = twice / once if once else 0.0
+        degree = math.log2(ratio) if 0 < ratio < math.inf else 0.0
         whole = abs(degree - round(degree)) < 1e-6
         fact = f"twice dy gives {twice / once if once else 0:.4g} times the gradient"
         fact = "its sign or size decides where it counts (a threshold)" if abs(degree - 1) < 1e-6 else fact

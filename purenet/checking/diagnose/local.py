@@ -104,6 +104,8 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
 
 def proportional(a: Any, b: Any) -> bool:
     size = float(np.sum(a * a))
+    if np.size(a) == 1 and size:
+        return False
     return not size or norm(b - a * (float(np.sum(a * b)) / size)) <= 1e-9 * norm(b)
 
 
@@ -202,6 +204,7 @@ def unary_mistakes(name: str, function: Unary) -> Iterator[tuple[str, str, Local
         ("its derivative has two powers of its output too many", lambda x, y, dy: slope(x, y) * y**2, 2.0),
         ("the absolute value of its derivative is used", lambda x, y, dy: np.abs(slope(x, y)), 1.9),
         ("1 minus its output stands where its derivative belongs", lambda x, y, dy: 1 - y, 1.6),
+        ("its output times 1 plus its output stands where its derivative belongs", lambda x, y, dy: y * (1 + y), 1.7),
         ("1 plus its output squared stands where its derivative belongs", lambda x, y, dy: 1 + y * y, 1.7),
         ("the square of its output stands where its derivative belongs", lambda x, y, dy: y * y, 1.7),
         ("the derivative is gated on the cotangent instead of the input", lambda x, y, dy: (dy > 0).astype(float), 1.7),
@@ -461,6 +464,11 @@ def replacements(
         source = relative(program, step, other) if len(unit.steps) > 1 else constant(other)
         if source is not None:
             yield f"{describe_value(evidence, other)} in place of {{}}", SAVED, source, 1.7
+    if step.op == "dot_general" and value.ndim >= 2:
+        for other in numbers:
+            if np.shape(program.values[other]) == (*value.shape[:-2], value.shape[-1], value.shape[-2]):
+                what = f"{describe_value(evidence, other)} (transposed) in place of {{}}"
+                yield what, SAVED, swapped_source(other), 1.8
     yield from sums_of_two(evidence, unit, saved, numbers)
     for turn in (-1, 1):
         if len(unit.steps) > 1:
@@ -528,6 +536,10 @@ def rearranged(value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
 
 def changed(saved: int, change: Callable[[Any], Any]) -> Source:
     return lambda program, step: change(program.values[saved_number(step, saved)])
+
+
+def swapped_source(number: int) -> Source:
+    return lambda program, step: np.swapaxes(program.values[number], -1, -2)
 
 
 def constant(number: int) -> Source:

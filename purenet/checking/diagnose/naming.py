@@ -57,7 +57,11 @@ def constants(evidence: Evidence) -> dict[float, str]:
     for number in program.literals if program else ():
         value = np.asarray(program.values[number]) if program else np.zeros(())
         if value.ndim == 0 and np.issubdtype(value.dtype, np.floating) and np.isfinite(value) and value != 0:
-            found.setdefault(abs(float(value)), f"{abs(float(value)):.6g}, a constant of the forward")
+            size = abs(float(value))
+            root = round(size**2) if size**2 < 1e6 else 0
+            is_root = root > 1 and abs(size - math.sqrt(root)) < 1e-6 * size and size != round(size)
+            name = f"{size:.6g}, " + (f"the square root of {root}, " if is_root else "")
+            found.setdefault(size, f"{name}a constant of the forward")
     return {value: name for value, name in found.items() if value != 1}
 
 

@@ -189,17 +189,16 @@ def in_terms(
     changed = [changed_cotangents(point, unit, operand, rule) for point in evidence.points[:1]]
     if changed[0] is None:
         return
-    for number in values:
+    for number, thin in itertools.product(values, [(-1, 0), *thin_powers(evidence)]):
 
-        def predict(point: Point, number: int = number) -> Leaves | None:
+        def predict(point: Point, number: int = number, thin: tuple[int, int] = thin) -> Leaves | None:
             found = changed[0] if point is evidence.first else changed_cotangents(point, unit, operand, rule)
             if found is None or number not in found or number not in point.cotangents:
                 return None
             difference = found[number] - point.cotangents[number]
             if not np.any(difference) or not np.all(np.isfinite(difference)):
                 return None
-            extra = from_value(point.recorded, number, difference)
-            return [t + e for t, e in zip(point.truth, extra, strict=True)]
+            return changed_term(point, number, found[number], thin)
 
         match = explains(evidence, predict)
         if match:
@@ -208,10 +207,31 @@ def in_terms(
             through = describe_nodes(evidence, [(-1, number)])
             text = f"in your gradient of {evidence.label(match.leaves)}, in the term through {through} only: "
             text += what.replace("{}", at, 1)
+            if thin[1]:
+                text += f", and a power ({thin[1]}) of {describe_value(evidence, thin[0])} is there too many"
             fix = "this term passes the same operations as the others: give it the same factors"
             rank = 2.4 if match.whole else 2.7
             leaves = names(evidence, match)
             yield Diagnosis("wrong_operand", text, fix, match.residual, leaves, str(step.line), rank)
+
+
+def thin_powers(evidence: Evidence) -> list[tuple[int, int]]:
+    """(value, power) of statistics with an axis of length 1: hand-written rules collect them in front."""
+    program = evidence.first.recorded
+    numbers = [n for n in candidates(program) if np.ndim(program.values[n]) > 1 and 1 in np.shape(program.values[n])]
+    return [(n, power) for n in numbers[:4] for power in (-1, 1)]
+
+
+def changed_term(point: Point, number: int, cotangent: Any, thin: tuple[int, int]) -> Leaves | None:
+    """The gradient with another cotangent at one value, times a power of a statistic."""
+    own = from_value(point.recorded, number, point.cotangents[number])
+    other = from_value(point.recorded, number, cotangent)
+    if thin[1]:
+        factor = point.recorded.values[thin[0]] ** float(thin[1])
+        if any(np.any(leaf) and not fits(np.shape(factor), leaf.shape) for leaf in other):
+            return None
+        other = [leaf * factor if np.any(leaf) else leaf for leaf in other]
+    return [t - c + o for t, c, o in zip(point.truth, own, other, strict=True)]
 
 
 def changed_cotangents(point: Point, unit: Unit, operand: int, rule: Local) -> Any:
