@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import pytest
+from programs import EXAMPLES, load
 
 import purenet as pn
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 BUGS = load("find_the_bug")
 

@@ -18,14 +18,12 @@ import numpy as np
 
 from ..annotations import PyTree
 from .examine import examine
-from .experiment import experiment
+from .experiment import Experiment, experiment
 from .precision import in_dtype
 from .probe import draw_like, probe_params
 from .rate import stable_rate
 from .report import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, GradientError, Report
-from .target import as_target
-
-__all__ = ["assert_gradients", "check", "double"]
+from .target import Target, as_target
 
 
 @contextlib.contextmanager
@@ -70,11 +68,7 @@ def check(
     cannot be checked.
     """
     with double():
-        params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
-        x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
-        subject = as_target(target, run_key, x, reference=reference, has_params=params is not None)
-        params = probe_params(subject, params, x, params_key)
-        trial = experiment(subject, params, x, cotangent_key)
+        subject, trial = prepared(target, x, params, reference, seed)
         report = examine(subject, trial, seed=seed, explain=explain)
     if dtype is not None and report.verdict in (PASS, VACUOUS):
         report = in_dtype(report, trial, dtype)
@@ -82,6 +76,16 @@ def check(
         with double():
             report = report._replace(notes=(*report.notes, stable_rate(trial, learning_rate)))
     return conclude(report, verbose)
+
+
+def prepared(
+    target: Any, x: PyTree, params: PyTree, reference: Callable[..., Any] | None, seed: int
+) -> tuple[Target, Experiment]:
+    """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
+    params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
+    x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
+    subject = as_target(target, run_key, x, reference=reference, has_params=params is not None)
+    return subject, experiment(subject, probe_params(subject, params, x, params_key), x, cotangent_key)
 
 
 def conclude(report: Report, verbose: bool) -> Report:

@@ -22,17 +22,17 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..layer import leaves_with_paths
-from .check import conclude, double
+from .check import conclude, double, prepared
 from .compare import Noise, compare_all, noise_of
 from .diagnose.values import word
 from .examine import examine
-from .experiment import CANNOT_TRACE, Experiment, as_arrays, experiment
-from .probe import draw_like, join_inexact, probe_params, split_inexact
+from .experiment import CANNOT_TRACE, Experiment, as_arrays
+from .probe import join_inexact, split_inexact
 from .program.record import MOST_STEPS, Program, Step, TooLong, as_value, is_floating, record
 from .program.rules import Rule
 from .program.source import UNKNOWN, Line, shorten
 from .report import PASS, VACUOUS, wrap
-from .target import Target, as_target
+from .target import Target
 
 MOST_MUTANTS = 400
 MOST_SHOWN = 12
@@ -163,11 +163,7 @@ def check_strength(
     more steps than can be recorded, and TypeError if JAX cannot trace it.
     """
     with double():
-        params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
-        x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
-        subject = as_target(target, run_key, x, reference=reference, has_params=params is not None)
-        params = probe_params(subject, params, x, params_key)
-        trial = experiment(subject, params, x, cotangent_key)
+        subject, trial = prepared(target, x, params, reference, seed)
         conclude(examine(subject, trial, seed=seed), verbose=False)
         report = strength(subject, trial, seed)
     if verbose:

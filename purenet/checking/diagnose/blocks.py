@@ -18,8 +18,9 @@ from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains, explains_scaled, norm
 from .functions import FUNCTIONS, row_rules
 from .leafwise import names
-from .local import ARITHMETIC, complement, proportional, rearranged
+from .local import complement, proportional
 from .naming import Factor, decode
+from .operands import ARITHMETIC, rearranged
 from .values import describe_value, quiet
 
 MOST = 160

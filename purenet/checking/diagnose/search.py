@@ -17,8 +17,9 @@ from .evidence import Diagnosis, Evidence
 from .formula import formulas
 from .leafwise import arranged, extra, extra_values, misspread, permuted_axes, scaled, swapped, zero
 from .linearity import nonlinear
-from .local import derivatives, operands, other_cotangents
+from .local import derivatives
 from .naming import Factor, factors
+from .operands import operands, other_cotangents
 from .paths import leaf_uses, repeated_paths, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms

@@ -16,11 +16,12 @@ from ..program.record import Program, Step
 from ..program.sweep import from_value, gradients, pull, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Point, explains
 from .leafwise import names
-from .local import SELECTING, Local, Unit, bind, candidates, constant, reading, saved_operands, units
+from .local import SELECTING, Local, Unit, bind, units
 from .naming import Factor
+from .operands import constant, reading, saved_operands
 from .paths import contribution, describe_nodes, distinct_nodes, nodes
 from .slices import broadcast
-from .values import describe_value, moved_factors, word
+from .values import candidates, describe_value, moved_factors, word
 
 MOST_TERMS = 12
 MOST_FACTORS = 14

@@ -15,8 +15,8 @@ from ..program.sweep import gradients, rerun, sweep
 from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual, retold
 from .functions import FUNCTIONS
 from .leafwise import names
-from .local import rearranged
 from .naming import Factor
+from .operands import rearranged
 from .values import MOVED, constants_inside, describe_value, quiet, word
 
 TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
