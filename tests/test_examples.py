@@ -80,7 +80,7 @@ def test_three_layer_gradients_are_those_of_jax_grad(widths: list[int]):
 def test_three_layer_verifies_each_layer(capsys: pytest.CaptureFixture[str]):
     load("three_layer").main(["--verify"])
     printed = capsys.readouterr().out
-    assert printed.count("dense: 3 ok of 3") == 3
+    assert printed.count("dense: 3 PASS of 3") == 3
     assert printed.count("sigmoid: 1 ok of 1") == 2
 
 
