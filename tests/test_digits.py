@@ -28,7 +28,7 @@ def test_the_real_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert np.trace(outcome.confusion) == round(outcome.accuracy * 359)
     assert picture.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "7 ok of 7 gradient leaves" in printed
+    assert "7 PASS of 7 gradient leaves" in printed
     assert "confusion matrix" in printed
 
 

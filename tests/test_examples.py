@@ -81,7 +81,7 @@ def test_three_layer_verifies_each_layer(capsys: pytest.CaptureFixture[str]):
     load("three_layer").main(["--verify"])
     printed = capsys.readouterr().out
     assert printed.count("dense: 3 PASS of 3") == 3
-    assert printed.count("sigmoid: 1 ok of 1") == 2
+    assert printed.count("sigmoid: 1 PASS of 1") == 2
 
 
 def test_quadrants_and_zeros(tmp_path: Path):

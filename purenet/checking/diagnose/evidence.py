@@ -161,6 +161,9 @@ def explains_scaled(
 
 
 def coefficient(point: Point, base: Leaves, term: Leaves, group: Sequence[int]) -> float | None:
+    sizes = [(norm(term[i]), norm(point.truth[i])) for i in group]
+    if all(size <= 1e-9 * whole for size, whole in sizes):
+        return None  # rounding, whose coefficient would be chance
     across = sum(float(np.sum((point.yours[i] - base[i]) * term[i])) for i in group)
     square = sum(float(np.sum(np.square(term[i]))) for i in group)
     return across / square if square > 0 and np.isfinite(across) and np.isfinite(square) else None

@@ -20,7 +20,7 @@ from .linearity import nonlinear
 from .local import derivatives
 from .naming import Factor, factors
 from .operands import operands, other_cotangents
-from .paths import leaf_uses, repeated_paths, single_paths, two_paths
+from .paths import leaf_uses, repeated_paths, scalar_factors, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
 from .variants import (
@@ -45,6 +45,7 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
             single_paths,
             leaf_uses,
             repeated_paths,
+            scalar_factors,
             derivatives,
             expressions,
             repeated_expressions,

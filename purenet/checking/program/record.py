@@ -156,7 +156,7 @@ def follow_equation(tape: Tape, equation: Any, inputs: list[int], place: Place) 
     if name in CALLS and (called := inner(params)) is not None:
         return follow(tape, called.jaxpr, called.consts, inputs, place)
     if name == "scan":
-        return unroll_scan(tape, params, inputs, place)
+        return unroll_scan(tape, equation, inputs, place)
     if name == "cond":
         taken = params["branches"][int(np.clip(tape.values[inputs[0]], 0, len(params["branches"]) - 1))]
         return follow(tape, taken.jaxpr, taken.consts, inputs[1:], place)
@@ -165,9 +165,10 @@ def follow_equation(tape: Tape, equation: Any, inputs: list[int], place: Place) 
     return primitive(tape, equation, inputs, place)
 
 
-def unroll_scan(tape: Tape, params: dict, inputs: list[int], place: Place) -> list[int]:
-    consts, carry = params["num_consts"], params["num_carry"]
-    body, length = params["jaxpr"], params["length"]
+def unroll_scan(tape: Tape, equation: Any, inputs: list[int], place: Place) -> list[int]:
+    params = equation.params
+    consts, carry = scan_counts(equation)
+    body, length = inner(params), params["length"]
     shared, state, sliced = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
     stacked: list[Any] = [None] * length
     for t in reversed(range(length)) if params["reverse"] else range(length):
@@ -178,6 +179,21 @@ def unroll_scan(tape: Tape, params: dict, inputs: list[int], place: Place) -> li
     columns = zip(*stacked, strict=True)
     ys = [simple(tape, "stack", {}, list(column), STACK, place, k) for k, column in enumerate(columns)]
     return [*state, *ys]
+
+
+def scan_counts(equation: Any) -> tuple[int, int]:
+    """(constants, carried values): what a scan walks over, and what it stacks, has one axis more outside than inside.
+
+    JAX versions name these counts differently; the shapes are the same in all.
+    """
+    body = inner(equation.params).jaxpr
+    carried = sum(same_rank(a, b) for a, b in zip(equation.outvars, body.outvars, strict=True))
+    whole = sum(same_rank(a, b) for a, b in zip(equation.invars, body.invars, strict=True))
+    return whole - carried, carried
+
+
+def same_rank(outside: Any, inside: Any) -> bool:
+    return len(outside.aval.shape) == len(inside.aval.shape)
 
 
 def unroll_while(tape: Tape, params: dict, inputs: list[int], place: Place) -> list[int]:
