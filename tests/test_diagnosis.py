@@ -45,6 +45,13 @@ UNNAMED = frozenset(
         "kl: the rule of softmax",
         "bilinear: sums multiplied",
         "product of features: value as derivative",
+        "cross entropy: probabilities forgotten",
+        "cross entropy: softmax over the batch",
+        "cross entropy: slope of the log instead",
+        "cross entropy: one-hot not subtracted",
+        "softmax: mean instead of sum",
+        "network: block's norm, dx centred over the batch",
+        "straight through: stopped",
     }
 )
 
