@@ -5,6 +5,7 @@ In a loop all turns of an operation are changed together.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from .values import quiet, word
 
 SELECTING = ("select_n", "max", "min", "clamp")
 MOST_ALONE = 120
+MOST_AXES = 4
+LAYOUTS = ("pad", "slice", "cumsum", "rev", "transpose", "concatenate", "broadcast_in_dim", "reduce_sum")
 
 
 class Unit(NamedTuple):
@@ -73,12 +76,16 @@ Local = Callable[[Program, Step, Any], Any]  # (program, step, dy) -> the operan
 def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) -> list[tuple[Match, float]]:
     """Your gradient with this local rule, and for a single step with any constant before it."""
     if len(unit.steps) > 1:
+        for sign in (1.0, -1.0):
 
-        def predict(point: Point) -> Leaves | None:
-            return retold(point, {(k, operand): bind(point.recorded, k, rule) for k in unit.steps})
+            def predict(point: Point, sign: float = sign) -> Leaves | None:
+                changes = {(k, operand): bind(point.recorded, k, rule) for k in unit.steps}
+                return retold(point, {edge: signed(change, sign) for edge, change in changes.items()})
 
-        match = explains(evidence, predict)
-        return [(match, 1.0)] if match else []
+            match = explains(evidence, predict)
+            if match:
+                return [(match, sign)]
+        return []
     k = unit.steps[0]
 
     def parts(point: Point) -> tuple[Leaves, Leaves] | None:
@@ -105,6 +112,14 @@ def proportional(a: Any, b: Any) -> bool:
     if np.size(a) == 1 and size:
         return False
     return not size or norm(b - a * (float(np.sum(a * b)) / size)) <= 1e-9 * norm(b)
+
+
+def signed(change: Change, sign: float) -> Change:
+    def other(dy: Any) -> Any:
+        dx = change(dy)
+        return None if dx is None else sign * dx
+
+    return other
 
 
 def bind(program: Program, k: int, rule: Local) -> Change:
@@ -139,7 +154,7 @@ def local_rules(step: Step, operand: int) -> Iterator[tuple[str, str, Local, flo
         yield from gate_mistakes(operand)
     if step.op in ("reduce_max", "reduce_min"):
         yield from winner_mistakes()
-    if step.op in ("pad", "slice", "cumsum", "rev", "transpose", "concatenate"):
+    if step.op in LAYOUTS:
         yield from layout_mistakes(step, operand)
     if step.op in ("mul", "div", "pow", "dot_general", "conv_general_dilated"):
         yield from product_mistakes(step, operand)
@@ -299,7 +314,7 @@ def layout_mistakes(step: Step, operand: int) -> Iterator[tuple[str, str, Local,
             k = params.get("operand", operand)
             try:
                 found = step.rule.pull(params["params"], k, values, program.values[step.outputs[0]], dy)
-            except ValueError:  # amounts that reach beyond the array
+            except (ValueError, IndexError):  # amounts that reach beyond the array
                 return None
             return found if np.shape(found) == np.shape(values[operand]) else None
 
@@ -337,6 +352,18 @@ def other_parameters(step: Step, operand: int) -> Iterator[tuple[str, dict]]:
             "the axes are not put back (the forward's order is used again)",
             changed_params(step, permutation=tuple(np.argsort(params["permutation"]))),
         )
+    if step.op == "broadcast_in_dim":
+        own = params["broadcast_dimensions"]
+        for dims in itertools.permutations(range(len(params["shape"])), len(own)):
+            same = all(params["shape"][a] == params["shape"][b] for a, b in zip(own, dims, strict=True))
+            if same and dims != tuple(own) and tuple(sorted(dims)) == dims:
+                what = f"its gradient keeps axes {dims} and sums the others, where axes {tuple(own)} are its own"
+                yield what, changed_params(step, broadcast_dimensions=dims)
+    if step.op == "reduce_sum":
+        for axes in itertools.combinations(range(MOST_AXES), len(params["axes"])):
+            if axes != tuple(params["axes"]):
+                what = f"its cotangent is spread along axes {axes}, where axes {tuple(params['axes'])} were summed"
+                yield what, changed_params(step, axes=axes)
     if step.op == "concatenate":
         for other in range(len(step.inputs)):
             if other != operand:

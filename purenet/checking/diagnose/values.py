@@ -94,6 +94,13 @@ def known_values(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point
         ("-({})", "remove the factor, and mind the sign", lambda v: -v),
         ("({})^2", "remove the factor, it is there twice too often", np.square),
         ("1 / ({})^2", "the factor is missing twice", lambda v: 1 / np.square(v)),
+        ("exp({})", "an exponential is there too many: a minus in an exponent is left out or turned round", np.exp),
+        (
+            "exp(-({}))",
+            "an exponential is missing: a minus in an exponent is left out or turned round",
+            lambda v: np.exp(-v),
+        ),
+        ("exp(2 ({}))", "a sign in an exponent is turned round", lambda v: np.exp(2 * v)),
         ("1 - ({})", "the factor 1 - v stands where none belongs", lambda v: 1 - v),
         ("1 / (1 - ({}))", "a factor 1 - v is missing", lambda v: 1 / (1 - v)),
     ]
