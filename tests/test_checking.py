@@ -164,6 +164,25 @@ def test_single_precision_is_not_called_a_wrong_formula() -> None:
     assert kinds(report) == ["low_precision"]
 
 
+def test_a_layers_verdict_is_its_networks() -> None:
+    """Rounding, or a stop_gradient, in one layer is no wrong formula of the network around it."""
+    dense = pn.dense(4)
+    rounded = dense._replace(
+        backward=lambda *a: jax.tree.map(lambda g: g.astype(jnp.float32).astype(g.dtype), dense.backward(*a))
+    )
+    report = raised(pn.serial(pn.dense(5), rounded), X)
+    assert report.verdict == "PRECISION"
+    assert {cause.kind for cause in report.causes} == {"low_precision"}
+    stopped = pn.stateless(
+        lambda x: x * jax.lax.stop_gradient(jnp.sin(x)),
+        lambda x, dy: (jnp.sin(x) + x * jnp.cos(x)) * dy,
+        name="stopped",
+    )
+    report = raised(pn.serial(pn.dense(5), stopped), X)
+    assert report.verdict == "UNRESOLVED"
+    assert "jax.grad is the one that is off here" in " ".join(str(report).split())
+
+
 def test_accuracy_in_the_callers_dtype() -> None:
     near_one = np.full((5, 7), 9.0, np.float32)
     own = pn.check(pn.sigmoid(), near_one, dtype=jnp.float32, verbose=False)

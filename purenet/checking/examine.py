@@ -23,7 +23,7 @@ from .probe import join_inexact, moved, split_inexact
 from .program.record import record
 from .program.sweep import gradients, sweep
 from .purity import purity, twice
-from .report import PASS, UNRESOLVED, VACUOUS, WRONG, LayerReport, LeafReport, Report
+from .report import PASS, UNRESOLVED, VACUOUS, WORST_FIRST, WRONG, LayerReport, LeafReport, Report
 from .structure import align
 from .target import Target, layer_at
 
@@ -268,9 +268,15 @@ def inside(target: Target, trial: Experiment, report: Report, error: LayerError 
     dy = jax.tree.unflatten(jax.tree.structure(shapes), trial.dys)
     blamed = localise(target.layer, params, target.state, x, target.key, dy, agrees)
     layers = tuple(layer_report(blame, explain) for blame in blamed)
-    if not layers and error is not None:
-        raise error
-    return report._replace(layers=layers)
+    if not layers:
+        if error is not None:
+            raise error
+        return report
+    # What the layers are to blame for, the network's leaves only show.
+    worst = min((layer.verdict for layer in layers), key=WORST_FIRST.index)
+    leaves = [leaf._replace(verdict=worst) if leaf.verdict == WRONG else leaf for leaf in report.leaves]
+    findings = [d for d in report.diagnoses if d.kind != "not_linear"]
+    return report._replace(leaves=tuple(leaves), diagnoses=tuple(findings), layers=layers)
 
 
 def part_experiment(layer: Layer, params: Any, state: Any, x: Any, key: Any, dy: Any) -> tuple[Target, Experiment]:
@@ -298,7 +304,7 @@ def layer_report(blame: Blame, explain: bool) -> LayerReport:
     if blame.reason != "backward":
         return plumbing_report(blame, target, trial, truth, explain)
     whole = examine(target._replace(layer=None), trial, explain=explain)
-    return LayerReport(blame.path, blame.reason, whole.leaves, whole.diagnoses)
+    return LayerReport(blame.path, blame.reason, whole.leaves, whole.diagnoses, whole.notes)
 
 
 def plumbing_report(blame: Blame, target: Target, trial: Experiment, truth: list[Any], explain: bool) -> LayerReport:
@@ -313,4 +319,4 @@ def plumbing_report(blame: Blame, target: Target, trial: Experiment, truth: list
     text = f"the parts of {blame.path} are right; how its backward connects them is not"
     fix = "look at the sums of cotangents, the order of the parts, and what is handed to which"
     found = (Diagnosis("plumbing", text, fix, 0.0, (), rank=0.5), *whole.diagnoses)
-    return LayerReport(blame.path, blame.reason, whole.leaves, found)
+    return LayerReport(blame.path, blame.reason, whole.leaves, found, whole.notes)

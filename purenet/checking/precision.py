@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .diagnose.evidence import norm
-from .experiment import Experiment, as_arrays
+from .experiment import Experiment, as_arrays, compiled
 from .purity import low_precision
 from .report import PRECISION, Report
 from .structure import align
@@ -61,8 +61,8 @@ def in_dtype(report: Report, trial: Experiment, dtype: Any) -> Report:
     precision = jax.default_matmul_precision("highest")
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), precision, quiet_truncation():
         arguments = cast(cast_leaves, dtype), cast(cast_dys, dtype)
-        reference = jax.jit(trial.plain[1])(*arguments)[1]
-        mine, _ = align(trial, jax.jit(trial.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
+        reference = compiled(trial.plain[1])(*arguments)[1]
+        mine, _ = align(trial, compiled(trial.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
     leaves, notes, worst = list(report.leaves), [], (0.0, "", 0.0)
     name = jnp.dtype(dtype).name
     for i, leaf in enumerate(report.leaves):

@@ -51,6 +51,11 @@ class LayerReport(NamedTuple):
     reason: str
     leaves: tuple[LeafReport, ...]
     diagnoses: tuple[Diagnosis, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        return WRONG if self.reason != "backward" else worst_verdict(self.leaves, self.diagnoses)
 
 
 class Report(NamedTuple):
@@ -69,10 +74,8 @@ class Report(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        verdicts = {leaf.verdict for leaf in self.leaves} | {WRONG for _ in self.layers}
-        rounded = PRECISION in verdicts
-        verdicts |= {WRONG for d in self.diagnoses if d.kind in DECISIVE and not (rounded and d.kind == "wrong_dtype")}
-        return next((verdict for verdict in WORST_FIRST if verdict in verdicts), VACUOUS)
+        own = worst_verdict(self.leaves, self.diagnoses)
+        return min([own, *(layer.verdict for layer in self.layers)], key=WORST_FIRST.index)
 
     @property
     def causes(self) -> tuple[Diagnosis, ...]:
@@ -124,6 +127,14 @@ class Report(NamedTuple):
         return plot_report(self, path)
 
 
+def worst_verdict(leaves: tuple[LeafReport, ...], diagnoses: tuple[Diagnosis, ...]) -> str:
+    """WRONG where a leaf is, or where a finding is about the backward as a whole; else the worst of the leaves."""
+    verdicts = {leaf.verdict for leaf in leaves}
+    rounded = PRECISION in verdicts
+    verdicts |= {WRONG for d in diagnoses if d.kind in DECISIVE and not (rounded and d.kind == "wrong_dtype")}
+    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), VACUOUS)
+
+
 def plain(value: Any) -> Any:
     """The same without NumPy's numbers, and with None for those that JSON has not: infinities and NaN."""
     value = value.item() if isinstance(value, np.generic) else value
@@ -154,16 +165,19 @@ class GradientError(AssertionError):
         self.report = report
 
 
+BACKWARDS = {PRECISION: "right as a formula, but rounded", UNRESOLVED: "another one than jax.grad's"}
+
+
 def layer_text(layer: LayerReport, same_table: bool) -> str:
     what = {
-        "backward": "its backward is wrong, given the true cotangent",
+        "backward": f"its backward is {BACKWARDS.get(layer.verdict, 'wrong')}, given the true cotangent",
         "rebuild": "what it rebuilds is not its output",
         "plumbing": "its parts are right; its own backward, which connects them, is not",
     }[layer.reason]
     parts = [f"{layer.path}: {what}"]
     if not same_table and layer.leaves:
         parts.append(table(layer.leaves))
-    return "\n".join([*parts, explanation(layer.diagnoses)])
+    return "\n".join([*parts, explanation(layer.diagnoses), *(wrap("note: ", note) for note in layer.notes)])
 
 
 def explanation(diagnoses: tuple[Diagnosis, ...]) -> str:

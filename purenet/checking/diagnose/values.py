@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program
-from ..program.source import Line
 from .evidence import Evidence, Point
 
 WORDS = {
@@ -54,14 +53,6 @@ def last_of_line(program: Program, k: int) -> bool:
     step = program.steps[k]
     later = program.steps[k + 1 :]
     return not any(set(step.outputs) & set(other.inputs) and other.line == step.line for other in later)
-
-
-def lines_of(evidence: Evidence, numbers: list[int]) -> list[Line]:
-    """The distinct source lines at which values are made, in the forward's order."""
-    program = evidence.first.program
-    assert program is not None
-    steps = [program.steps[program.maker[number]] for number in sorted(numbers) if number in program.maker]
-    return list(dict.fromkeys(step.line for step in steps if step.line.text))
 
 
 def candidates(program: Program) -> list[int]:
