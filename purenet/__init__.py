@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib as _importlib
 from importlib.metadata import version as _version
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
+from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from . import layers, losses
 from .combine import parallel, per_example, remat, repeat, residual, serial

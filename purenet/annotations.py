@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Array as Array
-    from jaxtyping import Bool as Bool
-    from jaxtyping import Float as Float
-    from jaxtyping import Int as Int
-    from jaxtyping import Integer as Integer
-    from jaxtyping import PyTree as PyTree
+    from jaxtyping import Array as Array, Bool as Bool, Float as Float, Int as Int, Integer as Integer, PyTree as PyTree
 else:
 
     class Unchecked:

@@ -10,6 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from errors import (
+    attention,
+    combinators,
+    convolution,
+    embedding,
+    normalisation,
+    pooling,
+    recurrent,
+    resizing,
+    units,
+)
+from errors.calls import Table, forward
 
 import purenet as pn
 from purenet import losses
@@ -25,10 +37,6 @@ SQUARED = pn.objective(NET, losses.squared_error())
 
 def params_of(net: pn.Layer) -> Any:
     return net.init(jax.random.key(0), X)[0]
-
-
-def forward(net: pn.Layer, params: Any, x: Any) -> Callable[[], Any]:
-    return lambda: jax.jit(lambda params, x: net.forward(params, (), x, None))(params, x)
 
 
 def loss(layer: pn.Layer, *pair: Any) -> Callable[[], Any]:
@@ -56,7 +64,7 @@ NAN[3, 2] = np.nan
 INFINITE = INPUTS.copy()
 INFINITE[7, 0] = np.inf
 
-TABLE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+OWN: Table = {
     # Layers and networks.
     "feature size": (
         forward(NET, params_of(NET), jnp.ones((4, 5))),
@@ -351,6 +359,19 @@ TABLE: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
 }
 
+SUBJECTS = (
+    attention,
+    combinators,
+    convolution,
+    embedding,
+    normalisation,
+    pooling,
+    recurrent,
+    resizing,
+    units,
+)
+TABLE: Table = OWN | {name: row for subject in SUBJECTS for name, row in subject.TABLE.items()}
+
 
 @pytest.mark.parametrize("name", TABLE)
 def test_bad_input_is_named(name: str) -> None:
@@ -378,3 +399,7 @@ def test_a_failed_fit_leaves_the_callers_state_alone() -> None:
     with pytest.raises(ValueError, match="expected labels"):
         fit(OBJECTIVE, optax.sgd(0.1), (INPUTS, LABELS[:, None]), train_state=state, epochs=1, batch_size=5)
     assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_no_two_subjects_have_a_row_of_the_same_name() -> None:
+    assert len(TABLE) == len(OWN) + sum(len(subject.TABLE) for subject in SUBJECTS)

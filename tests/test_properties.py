@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from cases import CASES, FEATURES, Case
 from cost import cost
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import purenet as pn
 from purenet.layer import run_backward

@@ -15,9 +15,7 @@ from . import (
     recurrent,
     softmax_and_losses,
 )
-from .rows import KINDS as KINDS
-from .rows import Fault as Fault
-from .rows import Right as Right
+from .rows import KINDS as KINDS, Fault as Fault, Right as Right
 
 SUBJECTS = (
     dense,

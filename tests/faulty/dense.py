@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import purenet as pn
-from purenet.layers.dense import dense_backward as any_axes_backward
-from purenet.layers.dense import dense_forward as any_axes_forward
+from purenet.layers.dense import dense_backward as any_axes_backward, dense_forward as any_axes_forward
 
 from .rows import Fault, Right, altered, normal
 

@@ -1,0 +1,79 @@
+"""Entries of combinations of layers."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from ... import combine, layers, losses
+from ...layer import Layer, from_function, objective
+from .inputs import BATCH, FEATURE_ROWS, FEATURES, Row, hard_and_soft, labels, normal, pair
+
+
+def bottleneck() -> Layer:
+    """A block whose output has the shape of its input, with values that are kept and values that are rebuilt."""
+    return combine.serial(norm=layers.layer_norm(), up=layers.dense(4), act=layers.gelu(), down=layers.dense(FEATURES))
+
+
+def squash() -> Layer:
+    """A block whose backward reads its own output."""
+    return combine.serial(layers.dense(FEATURES), layers.tanh())
+
+
+def chains() -> list[Row]:
+    serial, dense = combine.serial, layers.dense
+    nested = serial(serial(dense(4), layers.silu()), layers.layer_norm(), dense(3))
+    random = serial(dense(4), layers.gelu(), layers.dropout(0.4), dense(3), layers.softmax())
+    return [
+        ("serial", serial(dense(4), layers.gelu(), dense(3)), FEATURE_ROWS),
+        ("serial, named", serial(up=dense(4), act=layers.tanh(), down=dense(3)), FEATURE_ROWS),
+        ("serial, nested", nested, FEATURE_ROWS),
+        ("serial, with dropout", random, FEATURE_ROWS),
+        ("residual", combine.residual(bottleneck()), FEATURE_ROWS),
+        ("residual, of what reads its output", combine.residual(squash()), FEATURE_ROWS),
+    ]
+
+
+def fans() -> list[Row]:
+    parallel, dense = combine.parallel, layers.dense
+    branches = dense(3), combine.serial(dense(3), layers.sigmoid())
+    unequal = combine.serial(dense(3), layers.tanh()), layers.gelu()
+    return [
+        ("parallel, sum", parallel(*branches), FEATURE_ROWS),
+        ("parallel, mean", parallel(*branches, combine="mean"), FEATURE_ROWS),
+        ("parallel, concatenate", parallel(*unequal, combine="concatenate"), FEATURE_ROWS),
+        ("parallel, concatenate examples", parallel(*branches, combine="concatenate", axis=0), FEATURE_ROWS),
+        ("parallel, named", parallel(first=dense(3), second=dense(3)), FEATURE_ROWS),
+        ("parallel, of rebuilt outputs", parallel(layers.tanh(), layers.softmax()), FEATURE_ROWS),
+    ]
+
+
+def blocks() -> list[Row]:
+    remat, repeat, residual = combine.remat, combine.repeat, combine.residual
+    with_dropout = combine.serial(layers.dense(4), layers.dropout(0.2), layers.tanh())
+    return [
+        ("repeat", repeat(residual(bottleneck()), 3), FEATURE_ROWS),
+        ("repeat, of what reads its output", repeat(squash(), 3), FEATURE_ROWS),
+        ("repeat, remat", repeat(remat(squash()), 2), FEATURE_ROWS),
+        ("remat", remat(bottleneck()), FEATURE_ROWS),
+        ("remat, with dropout", remat(with_dropout), FEATURE_ROWS),
+    ]
+
+
+def objectives() -> list[Row]:
+    dense, serial = layers.dense, combine.serial
+    regression, targets = objective(dense(3), losses.squared_error()), pair(FEATURE_ROWS, normal(BATCH, 3))
+    classifier = objective(serial(dense(4), layers.relu(), dense(FEATURES)), losses.softmax_cross_entropy())
+    rebuilt = objective(serial(dense(FEATURES), layers.gelu()), losses.squared_error("sum"))
+    kept = objective(serial(dense(FEATURES), layers.sigmoid()), losses.binary_cross_entropy())
+    return [
+        ("objective", classifier, pair(FEATURE_ROWS, labels)),
+        ("objective, predictions rebuilt", rebuilt, pair(FEATURE_ROWS, FEATURE_ROWS)),
+        ("objective, predictions kept", kept, pair(FEATURE_ROWS, hard_and_soft)),
+        ("per_example", combine.per_example(regression), targets),
+        ("per_example, sum", combine.per_example(regression, reduction="sum"), targets),
+        ("from_function", from_function(lambda params, x: jnp.sin(x) * x, name="from_function"), FEATURE_ROWS),
+    ]
+
+
+def rows() -> list[Row]:
+    return [*chains(), *fans(), *blocks(), *objectives()]

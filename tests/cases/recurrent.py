@@ -1,0 +1,7 @@
+"""Rows of recurrent networks."""
+
+from __future__ import annotations
+
+from .case import Case
+
+ROWS: list[Case] = []

@@ -1,0 +1,7 @@
+"""Bad input to normalising layers and weights."""
+
+from __future__ import annotations
+
+from .calls import Table
+
+TABLE: Table = {}
