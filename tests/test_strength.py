@@ -17,7 +17,7 @@ import purenet as pn
 from purenet.checking import strength
 from purenet.checking.strength import StrengthReport, check_strength
 from purenet.layers.dense import dense_backward, dense_forward
-from purenet.layers.norm import layer_norm_backward, layer_norm_forward
+from purenet.layers.layer_norm import layer_norm_backward, layer_norm_forward
 
 RANDOM = np.random.default_rng(7)
 LABELS = (RANDOM.standard_normal((4, 3)), np.array([0, 2, 1, 1]))

@@ -26,5 +26,5 @@ from .activations import (
 )
 from .dense import dense as dense
 from .dropout import dropout as dropout
-from .norm import layer_norm as layer_norm
+from .layer_norm import layer_norm as layer_norm
 from .reshape import flatten as flatten, reshape as reshape
