@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Cost(NamedTuple):
@@ -42,3 +43,38 @@ def matmul_flops(jaxpr: Any) -> int:
 
 def shapes_of(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def kept_bytes(layer: Any, params: Any, state: Any, x: Any, key: Any) -> tuple[int, int]:
+    """(by hand, by jax.vjp): what stands between forward and backward beside the parameters, the state and the output.
+
+    The input counts where it is read. Constants and small scalars count as they are.
+    """
+
+    def by_hand(params: Any, x: Any, state: Any, key: Any) -> Any:
+        y, _, residuals = layer.forward(params, state, x, key)
+        return y, (residuals, x if "x" in layer.needs else None)
+
+    def by_autodiff(params: Any, x: Any, state: Any, key: Any) -> Any:
+        leaves, structure = jax.tree.flatten((params, x))
+        moving = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+
+        def value(inexact: Any) -> Any:
+            given = iter(inexact)
+            filled = [next(given) if moves else leaf for leaf, moves in zip(leaves, moving, strict=True)]
+            params, x = jax.tree.unflatten(structure, filled)
+            return layer.forward(params, state, x, key)[0]
+
+        return jax.vjp(value, [leaf for leaf, moves in zip(leaves, moving, strict=True) if moves])
+
+    def kept(function: Callable[..., Any]) -> int:
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(params, x, state, key)
+        outputs = len(jax.tree.leaves(shapes[0]))
+        variables, jaxpr = closed.jaxpr.outvars, closed.jaxpr
+        of_params = jaxpr.invars[: len(jax.tree.leaves(params))]
+        of_state = jaxpr.invars[len(jax.tree.leaves((params, x))) : len(jax.tree.leaves((params, x, state)))]
+        free = {id(variable) for variable in [*of_params, *of_state, *variables[:outputs]]}
+        held = {id(variable): variable.aval for variable in variables[outputs:] if id(variable) not in free}
+        return sum(aval.size * aval.dtype.itemsize for aval in held.values())
+
+    return kept(by_hand), kept(by_autodiff)
