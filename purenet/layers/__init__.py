@@ -24,7 +24,23 @@ from .activations import (
     swish as swish,
     tanh as tanh,
 )
+from .batch_norm import batch_norm as batch_norm
 from .dense import dense as dense
-from .dropout import dropout as dropout
+from .dropout import (
+    alpha_dropout as alpha_dropout,
+    drop_path as drop_path,
+    dropout as dropout,
+    spatial_dropout as spatial_dropout,
+)
+from .glu import gated_mlp as gated_mlp, geglu as geglu, glu as glu, reglu as reglu, swiglu as swiglu
+from .group_norm import group_norm as group_norm, instance_norm as instance_norm
+from .highway import highway as highway
+from .l2_normalize import l2_normalize as l2_normalize
 from .layer_norm import layer_norm as layer_norm
+from .maxout import maxout as maxout
+from .mixture import mixture_of_experts as mixture_of_experts
+from .noise import gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise
+from .prelu import prelu as prelu
 from .reshape import flatten as flatten, reshape as reshape
+from .rms_norm import rms_norm as rms_norm
+from .squeeze_excitation import squeeze_and_excitation as squeeze_and_excitation

@@ -17,11 +17,6 @@ def affine(params: Any, x: Any) -> Any:
     return y + params["bias"] if "bias" in params else y
 
 
-def normalised(params: Any, x: Any) -> Any:
-    y = jax.nn.standardize(x, axis=-1, epsilon=1e-5)
-    return y * np.asarray(params["scale"]) + np.asarray(params["bias"]) if params else y
-
-
 def mlp_value(params: Any, x: Any) -> Any:
     return affine(params[2], jax.nn.gelu(affine(params[0], x)))
 
@@ -34,8 +29,6 @@ ROWS = [
     Case("dense", pn.dense(11), features, affine),
     Case("dense_no_bias", pn.dense(11, use_bias=False), features, affine),
     Case("dense_sequence", pn.dense(3), sequence, affine),
-    Case("layer_norm", pn.layer_norm(), features, normalised),
-    Case("layer_norm_plain", pn.layer_norm(use_scale=False, use_bias=False), features, normalised),
     Case("dropout", pn.dropout(0.3), features, lambda params, x: x, random=True),
     Case("flatten", pn.flatten(-2), sequence, lambda params, x: x.reshape(len(x), -1)),
     Case("reshape", pn.reshape(7, 1, start=-1), features, lambda params, x: x.reshape(-1, 7, 1)),

@@ -1,0 +1,174 @@
+"""batch_norm: each channel centred and scaled over the whole batch in training, by running statistics in `predict`.
+
+    xhat = (x - mean) rstd,  mean = E[x],  rstd = 1 / sqrt(var + eps),  var = E[(x - mean)^2]
+    y    = scale xhat + bias                                            E over all axes but the last
+    dscale = sum dy xhat,  dbias = sum dy
+    dx     = scale rstd (dy - E[dy] - xhat E[dy xhat])
+    state  = momentum state + (1 - momentum) (mean, var), no part of any gradient
+
+With axis_name the means E are taken over that axis too, of `vmap` or `shard_map`: two pmeans forward, one backward.
+Kept: x and the two statistics [channels]; y is rebuilt from them. Statistics and sums are at least float32.
+Ioffe & Szegedy, *Batch Normalization* (2015).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+
+import jax.numpy as jnp
+from jax import lax
+
+from ..annotations import Array, Float, PyTree
+from ..errors import LayerValueError, at
+from ..layer import Key, Layer, Params, Shaped, State, check_floating, describe
+from ..precision import wide_dtype, widen
+from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
+
+Batch = Float[Array, "... channels"]
+Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]
+
+
+def batch_norm_forward(
+    params: dict[str, Array], x: Batch, eps: float = 1e-5, axis_name: Hashable = None
+) -> tuple[Batch, Statistics]:
+    wide, examples = widen(x), tuple(range(x.ndim - 1))
+    mean = over_axis(jnp.mean(wide, examples), axis_name)  # [channels]
+    deviation = wide - jnp.broadcast_to(mean, x.shape)
+    variance = over_axis(jnp.mean(jnp.square(deviation), examples), axis_name)  # [channels]
+    return batch_norm_rebuild(params, x, (mean, variance), eps), (mean, variance)
+
+
+def batch_norm_rebuild(params: dict[str, Array], x: Batch, statistics: Statistics, eps: float = 1e-5) -> Batch:
+    xhat, _ = normalise(x, statistics, eps)
+    return scale_and_bias_forward(params, xhat).astype(x.dtype)
+
+
+def batch_norm_backward(
+    params: dict[str, Array],
+    x: Batch,
+    statistics: Statistics,
+    dy: Batch,
+    eps: float = 1e-5,
+    axis_name: Hashable = None,
+) -> tuple[dict[str, Array], Batch]:
+    xhat, rstd = normalise(x, statistics, eps)  # [..., channels], [channels]
+    dy, examples = dy.astype(xhat.dtype), tuple(range(x.ndim - 1))
+    # y = scale * xhat + bias
+    sums = {"scale": jnp.sum(dy * xhat, examples), "bias": jnp.sum(dy, examples)}  # [channels]
+    dparams = {name: sums[name].astype(params[name].dtype) for name in params}
+    # xhat = (x - mean) * rstd, where mean and rstd depend on x too
+    size = math.prod(x.shape[:-1])
+    drstd, dmean = over_axis((sums["scale"] / size, sums["bias"] / size), axis_name)  # [channels]
+    gain = rstd * params["scale"].astype(rstd.dtype) if "scale" in params else rstd  # [channels]
+    gain, drstd, dmean = (jnp.broadcast_to(value, x.shape) for value in (gain, drstd, dmean))
+    dx = gain * (dy - dmean - xhat * drstd)  # [..., channels]
+    return dparams, dx.astype(x.dtype)
+
+
+def normalise(x: Batch, statistics: Statistics, eps: float) -> tuple[Batch, Float[Array, " channels"]]:
+    """(xhat, rstd), at least in float32."""
+    wide = widen(x)
+    mean, variance = (value.astype(wide.dtype) for value in statistics)
+    rstd = lax.rsqrt(variance + eps)
+    return (wide - jnp.broadcast_to(mean, x.shape)) * jnp.broadcast_to(rstd, x.shape), rstd
+
+
+def over_axis(means: PyTree, axis_name: Hashable) -> PyTree:
+    """The mean of equal shards' means."""
+    return means if axis_name is None else lax.pmean(means, axis_name)
+
+
+def running_statistics(
+    state: dict[str, Array], statistics: Statistics, values: int, momentum: float, unbiased: bool
+) -> dict[str, Array]:
+    """The state after a batch of so many values a channel."""
+    mean, variance = lax.stop_gradient(statistics)  # training does not reach back through the running statistics
+    if unbiased:
+        variance = variance * (values / (values - 1))
+    batch = {"mean": mean, "var": variance}
+    return {name: momentum * old + (1 - momentum) * batch[name].astype(old.dtype) for name, old in state.items()}
+
+
+def batch_norm(
+    *,
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    use_scale: bool = True,
+    use_bias: bool = True,
+    unbiased: bool = False,
+    axis_name: Hashable = None,
+) -> Layer:
+    """Normalise [..., channels] over all axes but the last, in training by the batch itself: it mixes examples.
+
+    Parameters: scale [channels] of ones, bias [channels] of zeros. State, at least float32: mean and var [channels],
+    by which `predict` normalises; a new state is momentum * old + (1 - momentum) * batch, as in Flax and ONNX
+    (PyTorch's momentum is 1 - momentum). `unbiased`: var moves towards n / (n - 1) times the batch's variance, as in
+    PyTorch. eps, at least 0, is added to the variance inside the root.
+
+    `axis_name`: examples are spread over that axis of `jax.vmap` or `jax.shard_map` too. Parameter gradients are
+    those of the shard: sum them over the axis like every other layer's. Raises in training if a channel has a single
+    value, whose deviation from itself says nothing.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"batch_norm: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
+    if not eps >= 0:
+        raise ValueError(f"batch_norm: expected eps of at least 0, got {eps!r}")
+    names = names_of(use_scale, use_bias)
+
+    def init(key: Array, x: Shaped) -> tuple[Params, State]:
+        with at("batch_norm"):
+            check_input(x)
+            dtype = wide_dtype(x.dtype)
+            state = {"mean": jnp.zeros(x.shape[-1:], dtype), "var": jnp.ones(x.shape[-1:], dtype)}
+            return init_scale_and_bias(names, x), state
+
+    def forward(params: Params, state: State, x: Batch, key: Key) -> tuple[Batch, State, Statistics]:
+        with at("batch_norm"):
+            check(params, state, x)
+            values = math.prod(x.shape[:-1]) * (1 if axis_name is None else lax.psum(1, axis_name))
+            if values < 2:
+                raise LayerValueError(
+                    f"expected at least 2 values a channel in training, got {values} from {describe(x)}: "
+                    "take a larger batch, or call predict"
+                )
+            y, statistics = batch_norm_forward(params, x, eps, axis_name)
+            return y, running_statistics(state, statistics, values, momentum, unbiased), statistics
+
+    def backward(params: Params, x: Batch, y: None, statistics: Statistics, dy: Batch) -> tuple[Params, Batch]:
+        with at("batch_norm"):
+            return batch_norm_backward(params, x, statistics, dy, eps, axis_name)
+
+    def rebuild(params: Params, x: Batch, statistics: Statistics) -> Batch:
+        with at("batch_norm"):
+            return batch_norm_rebuild(params, x, statistics, eps)
+
+    def predict(params: Params, state: State, x: Batch) -> Batch:
+        with at("batch_norm"):
+            check(params, state, x)
+            return batch_norm_rebuild(params, x, (state["mean"], state["var"]), eps)
+
+    def check(params: Params, state: State, x: Batch) -> None:
+        check_input(x)
+        check_scale_and_bias(params, names, x)
+        if not isinstance(state, dict) or set(state) != {"mean", "var"}:
+            raise LayerValueError(f"expected a state ['mean', 'var'] as init gives it, got {describe(state)}")
+        for name, value in state.items():
+            if value.shape != x.shape[-1:]:
+                raise LayerValueError(f"expected x [..., {value.size}] for the state's {name}, got {describe(x)}")
+
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        rebuild=rebuild,
+        name="batch_norm",
+        keeps=("mean", "variance"),
+    )
+
+
+def check_input(x: Shaped) -> None:
+    check_floating(x)
+    if x.ndim == 0:
+        raise LayerValueError(f"expected x [..., channels], got {describe(x)}")
