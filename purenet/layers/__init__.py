@@ -24,6 +24,7 @@ from .activations import (
     swish as swish,
     tanh as tanh,
 )
+from .attend import attend as attend, cross_attend as cross_attend
 from .batch_norm import batch_norm as batch_norm
 from .dense import dense as dense
 from .dropout import (
@@ -32,6 +33,7 @@ from .dropout import (
     dropout as dropout,
     spatial_dropout as spatial_dropout,
 )
+from .embedding import embedding as embedding
 from .glu import gated_mlp as gated_mlp, geglu as geglu, glu as glu, reglu as reglu, swiglu as swiglu
 from .group_norm import group_norm as group_norm, instance_norm as instance_norm
 from .highway import highway as highway
@@ -39,8 +41,15 @@ from .l2_normalize import l2_normalize as l2_normalize
 from .layer_norm import layer_norm as layer_norm
 from .maxout import maxout as maxout
 from .mixture import mixture_of_experts as mixture_of_experts
+from .multi_head_attention import (
+    cross_attention as cross_attention,
+    multi_head_attention as multi_head_attention,
+    self_attention as self_attention,
+)
 from .noise import gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise
+from .positional import learned_positions as learned_positions, sinusoidal_positions as sinusoidal_positions
 from .prelu import prelu as prelu
 from .reshape import flatten as flatten, reshape as reshape
 from .rms_norm import rms_norm as rms_norm
+from .rotary import rotary as rotary
 from .squeeze_excitation import squeeze_and_excitation as squeeze_and_excitation

@@ -1,0 +1,229 @@
+"""attend, cross_attend: attention as layers, the heads packed along the features.
+
+    attend        [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      queries | keys | values, side by side
+    cross_attend  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
+
+Kept: x, y and the log-sum-exp of the scores; x and y are what the dense layers around it make and read anyway. With
+`qk_norm` or `rotary` the queries and keys are normalised and turned again in the backward, which takes the norms'
+statistics but no matrix product. The equations are in attention.py.
+Vaswani et al., *Attention Is All You Need* (2017); normalised queries and keys: Dehghani et al. (2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..annotations import Array, Float, PyTree
+from ..barrier import not_before
+from ..combine import serial
+from ..errors import LayerTypeError, LayerValueError, at
+from ..layer import Layer, Params, Residuals, check_floating, describe, run_backward, stateless
+from .activations import identity
+from .attention import ScoreOptions, attention_backward, attention_forward
+from .attention_masks import Offset, Window, check_offset, check_window, split_mask
+
+Heads = Float[Array, "... time heads features"]
+Packed = Float[Array, "... time heads_features"]
+Parts = tuple[Heads, Heads, Heads]
+
+
+def attend(
+    heads: int,
+    *,
+    kv_heads: int | None = None,
+    causal: bool = False,
+    window: Window = None,
+    offset: Offset = 0,
+    alibi: bool = False,
+    qk_norm: Layer | None = None,
+    rotary: Layer | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Layer:
+    """Self-attention of x [..., time, (heads + 2 kv_heads) * d], the queries, keys and values side by side; y has
+    heads * d features. The input is x or (x, mask).
+
+    - `kv_heads` keys and values are shared by heads / kv_heads queries each: grouped or, with 1, multi-query attention.
+    - mask [..., keys], [..., queries, keys] or [..., heads, queries, keys], any length of which may be 1: boolean, True
+      where a key is seen, or floating, added to the scores and given a gradient. A query that sees nothing gets 0.
+    - `causal`: query t sees the keys up to t + `offset`; the offset is 0 as in PyTorch and ONNX (the first query sees
+      the first key), or "end", where the last query sees the last key.
+    - `window`: a query sees that many keys before and after its own; or (before, after), None for no bound. As in
+      jax.nn; a sliding window of n keys in all is causal with window n - 1.
+    - `alibi` adds -slope * distance to the scores. `softcap` makes them softcap * tanh(scores / softcap), before masks.
+    - `qk_norm`, such as `rms_norm()`, normalises each head's queries and keys, with parameters of their own;
+      `rotary`, such as `rotary()`, then turns them. Either is a layer on [..., time, heads, d].
+    - `scale` of the scores is 1 / sqrt(d) by default.
+
+    Raises before anything is compiled if the features do not divide into the heads or a mask does not fit.
+    """
+    kv_heads = check_heads("attend", heads, kv_heads)
+    options = score_options(
+        "attend", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
+    )
+    prepare = preparation("attend", norm=qk_norm, rotary=rotary)
+    ends = (heads, heads + kv_heads)
+
+    def split(x: Any) -> tuple[Parts, Any]:
+        packed: Any
+        packed, mask = x if isinstance(x, tuple) and len(x) == 2 else (x, None)
+        q, k, v = jnp.split(split_heads(packed, heads + 2 * kv_heads), ends, -2)
+        return (q, k, v), mask
+
+    def join(gradients: Parts) -> tuple[Packed, ...]:
+        return (merge_heads(jnp.concatenate(gradients, -2)),)
+
+    return attention_layer("attend", split, join, prepare, qk_norm is not None, options)
+
+
+def cross_attend(
+    heads: int,
+    *,
+    kv_heads: int | None = None,
+    causal: bool = False,
+    window: Window = None,
+    offset: Offset = 0,
+    alibi: bool = False,
+    qk_norm: Layer | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> Layer:
+    """Attention of queries [..., time, heads * d] to keys [..., steps, kv_heads * d] and values
+    [..., steps, kv_heads * dv]; y is [..., time, heads * dv]. The input is (queries, keys, values) or these and a mask.
+
+    The keywords and the mask are those of `attend`; `offset` is where the first query stands among the keys.
+    """
+    kv_heads = check_heads("cross_attend", heads, kv_heads)
+    options = score_options(
+        "cross_attend", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
+    )
+    prepare = preparation("cross_attend", norm=qk_norm)
+    parts = ((heads, "queries"), (kv_heads, "keys"), (kv_heads, "values"))
+
+    def split(x: Any) -> tuple[Parts, Any]:
+        if not isinstance(x, tuple) or len(x) not in (3, 4):
+            raise LayerTypeError(f"expected (queries, keys, values) or these and a mask, got {describe(x)}")
+        q, k, v = (split_heads(part, *shared) for part, shared in zip(x, parts, strict=False))
+        if q.shape[:-3] != k.shape[:-3] or q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1]:
+            raise LayerValueError(
+                f"expected queries [..., time, {heads} * d], keys [..., steps, {kv_heads} * d] and values "
+                f"[..., steps, {kv_heads} * dv], got {describe(x[:3])}"
+            )
+        return (q, k, v), x[3] if len(x) == 4 else None
+
+    def join(gradients: Parts) -> tuple[Packed, ...]:
+        return tuple(merge_heads(gradient) for gradient in gradients)
+
+    return attention_layer("cross_attend", split, join, prepare, qk_norm is not None, options)
+
+
+def attention_layer(
+    name: str,
+    split: Callable[[Any], tuple[Parts, Any]],
+    join: Callable[[Parts], tuple[Packed, ...]],
+    prepare: Layer,
+    has_params: bool,
+    options: ScoreOptions,
+) -> Layer:
+    """Attention between a way to split x into ((q, k, v), mask) and the way to join the gradients of its parts again.
+
+    `prepare` is what queries and keys go through first, with parameters for each of the two if it has any.
+    """
+
+    def init(key: Array, x: Any) -> Params:
+        q, k, _ = jax.eval_shape(lambda x: split(x)[0], x)
+        query_key, key_key = jax.random.split(key, 2)
+        params = {"query": prepare.init(query_key, q)[0], "key": prepare.init(key_key, k)[0]}
+        return params if has_params else ()
+
+    def forward(params: Params, x: Any) -> tuple[Packed, Residuals]:
+        (q, k, v), mask = split(x)
+        of_q, of_k = params_of_each(params, has_params)
+        with at("query"):
+            q, _, q_kept = prepare.forward(of_q, (), q, None)
+        with at("key"):
+            k, _, k_kept = prepare.forward(of_k, (), k, None)
+        o, lse = attention_forward(q, k, v, *split_mask(mask, q, k), **options)
+        return merge_heads(o), (lse, q_kept, k_kept)
+
+    def backward(params: Params, x: Any, y: Packed, residuals: Residuals, dy: Packed) -> tuple[Params, PyTree]:
+        # What is computed again waits for dy, or XLA would keep the forward's scores instead.
+        dy, (x, (lse, q_kept, k_kept)) = not_before(dy, (x, residuals))
+        (q, k, v), mask = split(x)
+        of_q, of_k = params_of_each(params, has_params)
+        assert prepare.rebuild is not None
+        ready_q, ready_k = prepare.rebuild(of_q, q, q_kept), prepare.rebuild(of_k, k, k_kept)
+        # y = attention(prepare(q), prepare(k), v)
+        do, o = (part.reshape(*q.shape[:-1], v.shape[-1]) for part in (dy, y))
+        masks = split_mask(mask, q, k)
+        dq, dk, dv, dbias = attention_backward(ready_q, ready_k, v, *masks, o, lse, do, **options)
+        dquery, dq = run_backward(prepare, of_q, q, ready_q, q_kept, dq)
+        dkey, dk = run_backward(prepare, of_k, k, ready_k, k_kept, dk)
+        dparams = {"query": dquery, "key": dkey} if has_params else ()
+        parts = join((dq, dk, dv))
+        if isinstance(x, tuple) and len(x) > len(parts):
+            parts = (*parts, None if dbias is None else dbias.reshape(mask.shape))
+        return dparams, parts if isinstance(x, tuple) else parts[0]
+
+    keeps = ("lse", *(f"{part} {kept}" for part in ("query", "key") if has_params for kept in prepare.keeps))
+    return stateless(forward, backward, name=name, init=init, needs=("x", "y"), keeps=keeps)
+
+
+def params_of_each(params: Params, has_params: bool) -> tuple[Params, Params]:
+    if not has_params:
+        return (), ()
+    if not isinstance(params, dict) or set(params) != {"query", "key"}:
+        raise LayerValueError(f"expected parameters ['key', 'query'], got {describe(params)}")
+    return params["query"], params["key"]
+
+
+def preparation(name: str, **layers: Layer | None) -> Layer:
+    """What queries and keys go through before their product: the given layers, one after the other."""
+    given = {key: layer for key, layer in layers.items() if layer is not None}
+    for key, layer in given.items():
+        if not isinstance(layer, Layer) or layer.rebuild is None:
+            raise ValueError(f"{name}: expected {key} as a layer that can rebuild its output, got {layer!r:.60}")
+    if not given:
+        return identity()
+    return serial(**given) if len(given) > 1 else next(iter(given.values()))
+
+
+def score_options(name: str, **options: Any) -> ScoreOptions:
+    """The options, checked."""
+    check_window(name, options["window"])
+    check_offset(name, options["offset"])
+    if options["scale"] is not None and not math.isfinite(options["scale"]):
+        raise ValueError(f"{name}: expected a finite scale, got {options['scale']!r}")
+    if options["softcap"] is not None and not options["softcap"] > 0:
+        raise ValueError(f"{name}: expected a softcap above 0, got {options['softcap']!r}")
+    return ScoreOptions(**options)
+
+
+def check_heads(name: str, heads: int, kv_heads: int | None) -> int:
+    """The number of key and value heads."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    for what, number in (("heads", heads), ("kv_heads", kv_heads)):
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name}: expected a number of {what} of at least 1, got {number!r}")
+    if heads % kv_heads:
+        raise ValueError(f"{name}: expected kv_heads that divide the {heads} heads, got {kv_heads}")
+    return kv_heads
+
+
+def split_heads(x: Packed, heads: int, what: str = "x") -> Heads:
+    """[..., time, heads * d] as [..., time, heads, d]."""
+    check_floating(x, what)
+    if x.ndim < 2:
+        raise LayerValueError(f"expected {what} [..., time, features], got {describe(x)}")
+    if x.shape[-1] % heads or not x.shape[-1]:
+        raise LayerValueError(f"expected {what} with features for {heads} heads of equal size, got {describe(x)}")
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def merge_heads(x: Heads) -> Packed:
+    return x.reshape(*x.shape[:-2], -1)

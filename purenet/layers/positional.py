@@ -1,0 +1,139 @@
+"""learned_positions, sinusoidal_positions: a vector for each position t is added to x, y = x + P_t.
+
+    x, y     [..., time, features]
+    learned  P [length, features] is a parameter;  dP_t = sum of dy_t over the leading axes, 0 beyond `time`
+    sinusoidal  P_t,2i = sin(t / base^(2i / features)),  P_t,2i+1 = cos(t / base^(2i / features))
+
+dx = dy. Kept: nothing; y is rebuilt from x. Angles and sums are at least float32.
+Vaswani et al., *Attention Is All You Need* (2017), section 3.5; learned: Gehring et al. (2017).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.nn.initializers import Initializer, normal
+
+from ..annotations import Array, Float, Integer
+from ..errors import LayerValueError
+from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..precision import wide_dtype, widen
+
+Sequence = Float[Array, "... time features"]
+Table = dict[str, Array]
+
+POSITIONS_INIT = normal(0.02)
+
+
+def learned_positions_forward(params: Table, x: Sequence, offset: int = 0) -> Sequence:
+    positions = params["embedding"][offset : offset + x.shape[-2]]  # [time, features]
+    return x + jnp.broadcast_to(positions, x.shape)
+
+
+def learned_positions_backward(params: Table, dy: Sequence, offset: int = 0) -> tuple[Table, Sequence]:
+    table = params["embedding"]
+    # y = x + table[offset : offset + time]
+    dpositions = jnp.sum(widen(dy), tuple(range(dy.ndim - 2))).astype(table.dtype)  # [time, features]
+    after = table.shape[0] - offset - dy.shape[-2]
+    return {"embedding": jnp.pad(dpositions, ((offset, after), (0, 0)))}, dy
+
+
+def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializer = POSITIONS_INIT) -> Layer:
+    """y = x + embedding[offset : offset + time], x [..., time, features]. Parameter: embedding [length, features].
+
+    `offset` is the position of the first step. Raises if the last position is beyond the table.
+    """
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(f"learned_positions: expected a length of at least 1, got {length!r}")
+    if not isinstance(offset, int) or not 0 <= offset < length:
+        raise ValueError(f"learned_positions: expected an offset in 0..{length - 1}, got {offset!r}")
+
+    def init(key: Array, x: Shaped) -> Table:
+        check_fits(x)
+        return {"embedding": embedding_init(key, (length, x.shape[-1]), x.dtype)}
+
+    def forward(params: Table, x: Sequence) -> Sequence:
+        check_fits(x)
+        if not isinstance(params, dict) or set(params) != {"embedding"}:
+            raise LayerValueError(f"expected parameters ['embedding'], got {describe(params)}")
+        if params["embedding"].shape != (length, x.shape[-1]):
+            raise LayerValueError(
+                f"expected embedding [{length}, {x.shape[-1]}] for x {describe(x)}, got {describe(params['embedding'])}"
+            )
+        return learned_positions_forward(params, x, offset)
+
+    def check_fits(x: Shaped) -> None:
+        check_sequence(x)
+        if offset + x.shape[-2] > length:
+            raise LayerValueError(
+                f"expected at most {length - offset} steps from position {offset} of a table of {length}, "
+                f"got {describe(x)}: make the table longer or cut the sequence"
+            )
+
+    return stateless(
+        forward,
+        functools.partial(learned_positions_backward, offset=offset),
+        name="learned_positions",
+        init=init,
+        needs=(),
+        rebuild=functools.partial(learned_positions_forward, offset=offset),
+    )
+
+
+def sinusoidal_positions_forward(
+    x: Sequence, base: float = 10000.0, offset: int = 0, interleaved: bool = True
+) -> Sequence:
+    time, features = x.shape[-2:]
+    angles = position_angles(jnp.arange(offset, offset + time), features, base, wide_dtype(x.dtype))
+    waves = jnp.sin(angles), jnp.cos(angles)  # [time, ceil(features / 2)] each
+    table = jnp.stack(waves, -1).reshape(time, -1) if interleaved else jnp.concatenate(waves, -1)
+    return x + jnp.broadcast_to(table[:, :features].astype(x.dtype), x.shape)
+
+
+def sinusoidal_positions_backward(dy: Sequence) -> Sequence:
+    return dy  # y = x + table
+
+
+def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
+    """y = x + sines and cosines of the positions offset, offset + 1, ...; x [..., time, features].
+
+    Sines stand at even and cosines at odd features, as in the paper; with interleaved=False sines come first and
+    cosines after them. No parameters; any number of features.
+    """
+    check_base("sinusoidal_positions", base)
+    options = {"base": base, "offset": offset, "interleaved": interleaved}
+
+    def forward(x: Sequence) -> Sequence:
+        check_sequence(x)
+        return sinusoidal_positions_forward(x, **options)
+
+    return stateless(
+        forward,
+        sinusoidal_positions_backward,
+        name="sinusoidal_positions",
+        needs=(),
+        rebuild=functools.partial(sinusoidal_positions_forward, **options),
+    )
+
+
+def position_angles(
+    positions: Integer[Array, "... time"], features: int, base: float, dtype: Any
+) -> Float[Array, "... time pairs"]:
+    """position / base^(2 i / features) for the pairs i of features; the last of an odd number is half a pair."""
+    frequencies = jnp.asarray(float(base) ** (-np.arange(0, features, 2) / features), dtype)  # [pairs]
+    shape = (*positions.shape, frequencies.size)
+    return jnp.broadcast_to(positions[..., None].astype(dtype), shape) * jnp.broadcast_to(frequencies, shape)
+
+
+def check_base(name: str, base: float) -> None:
+    if not base > 0:
+        raise ValueError(f"{name}: expected a base above 0, got {base!r}")
+
+
+def check_sequence(x: Shaped) -> None:
+    check_floating(x)
+    if x.ndim < 2:
+        raise LayerValueError(f"expected x [..., time, features], got {describe(x)}")
