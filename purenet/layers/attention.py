@@ -28,8 +28,8 @@ Values = Float[Array, "... S kv_heads dv"]
 Outputs = Float[Array, "... T heads dv"]
 Statistics = Float[Array, "... heads T"]
 Scores = Float[Array, "... kv_heads group T S"]
-Mask = Bool[Array, ...] | None
-Bias = Float[Array, ...] | None
+Mask = Bool[Array, "..."] | None
+Bias = Float[Array, "..."] | None
 
 
 class ScoreOptions(TypedDict, total=False):
