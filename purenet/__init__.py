@@ -22,7 +22,10 @@ from .combine import (
     residual,
     scale_gradient,
     serial,
+    spectral_norm,
     tied,
+    weight_norm,
+    weight_standardize,
     with_dtype,
 )
 from .errors import LayerError, LayerTypeError, LayerValueError
@@ -86,6 +89,7 @@ from .layers import (
     tanh,
 )
 from .planning import plan
+from .summary import summary
 
 if _TYPE_CHECKING:
     from . import data, files, train
@@ -200,13 +204,17 @@ __all__ = [
     "softplus",
     "softsign",
     "spatial_dropout",
+    "spectral_norm",
     "squeeze_and_excitation",
     "stateless",
+    "summary",
     "swiglu",
     "swish",
     "tanh",
     "tied",
     "train",
     "value_and_grad",
+    "weight_norm",
+    "weight_standardize",
     "with_dtype",
 ]

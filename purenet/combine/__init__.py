@@ -10,11 +10,34 @@
 They know the contract of `purenet.layer`, not the layers.
 """
 
+from ._branch import branch as branch
+from ._frozen import frozen as frozen
 from ._parallel import parallel as parallel
 from ._per_example import per_example as per_example
 from ._remat import remat as remat
 from ._repeat import repeat as repeat
 from ._residual import residual as residual
+from ._scale_gradient import scale_gradient as scale_gradient
 from ._serial import serial as serial
+from ._spectral_norm import spectral_norm as spectral_norm
+from ._tied import tied as tied
+from ._weight_norm import weight_norm as weight_norm
+from ._weight_standardize import weight_standardize as weight_standardize
+from ._with_dtype import with_dtype as with_dtype
 
-__all__ = ["parallel", "per_example", "remat", "repeat", "residual", "serial"]
+__all__ = [
+    "branch",
+    "frozen",
+    "parallel",
+    "per_example",
+    "remat",
+    "repeat",
+    "residual",
+    "scale_gradient",
+    "serial",
+    "spectral_norm",
+    "tied",
+    "weight_norm",
+    "weight_standardize",
+    "with_dtype",
+]

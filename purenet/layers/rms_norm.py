@@ -3,7 +3,7 @@
     xhat = x rstd,  rstd = 1 / sqrt(E[x^2] + eps),  E over the last axis
     y    = scale xhat
     dscale = sum dy xhat over the leading axes
-    dx     = rstd (dxhat - xhat E[dxhat xhat]),  dxhat = scale dy
+    dx     = rstd dxhat - x rstd^3 E[dxhat x],  dxhat = scale dy
 
 The second term of dx is the path through rstd. Kept: x and rstd, one number an example; y is rebuilt from them.
 Statistics and sums are at least float32. Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
@@ -48,12 +48,12 @@ def rms_norm_backward(
     rstd: Float[Array, "... 1"],
     dy: Float[Array, "... features"],
 ) -> tuple[dict[str, Array], Float[Array, "... features"]]:
-    xhat = x.astype(rstd.dtype) * rstd  # [..., features]
+    wide = x.astype(rstd.dtype)
     # y = scale * xhat
-    dparams, dxhat = scale_and_bias_backward(params, xhat, dy)
-    # xhat = x * rstd, where rstd depends on x too
-    drstd = jnp.mean(dxhat * xhat, -1, keepdims=True)  # [..., 1]
-    dx = rstd * (dxhat - xhat * drstd)  # [..., features]
+    dparams, dxhat = scale_and_bias_backward(params, wide * rstd, dy)
+    # xhat = x * rstd, where rstd = (E[x^2] + eps)^(-1/2) depends on x too
+    drstd = jnp.mean(dxhat * wide, -1, keepdims=True)  # [..., 1]
+    dx = rstd * dxhat - wide * (drstd * rstd * rstd * rstd)  # [..., features]
     return dparams, dx.astype(x.dtype)
 
 

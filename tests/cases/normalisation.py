@@ -9,11 +9,15 @@ import numpy as np
 
 import purenet as pn
 
-from .case import Case, features, sequence
+from .case import FEATURES, Case, features
 
 
 def images(key: Any, batch: int) -> Any:
     return jax.random.normal(key, (batch, 5, 2, 6))
+
+
+def lines(key: Any, batch: int) -> Any:
+    return jax.random.normal(key, (batch, 5, FEATURES))
 
 
 def affine(params: Any, xhat: Any) -> Any:
@@ -45,10 +49,23 @@ def by_initial_statistics(params: Any, x: Any) -> Any:
     return affine(params, np.asarray(x) / np.sqrt(1 + 1e-5))
 
 
+def with_kernel(kernel: Any) -> Any:
+    return lambda params, x: np.asarray(x) @ kernel(params) + np.asarray(params["bias"])
+
+
+def standardised(params: Any) -> Any:
+    v = np.asarray(params["kernel"])
+    return (v - v.mean(0)) / np.sqrt(v.var(0) + 1e-10)
+
+
+def lengthened(params: Any) -> Any:
+    return np.asarray(params["scale"]) * params["kernel"] / np.linalg.norm(params["kernel"], axis=0)
+
+
 ROWS = [
     Case("layer_norm", pn.layer_norm(), features, normalised),
     Case("layer_norm_plain", pn.layer_norm(use_scale=False, use_bias=False), features, normalised),
-    Case("rms_norm", pn.rms_norm(), sequence, root_mean_square),
+    Case("rms_norm", pn.rms_norm(), lines, root_mean_square),
     Case("batch_norm", pn.batch_norm(), features, by_initial_statistics, batched=False, statistics=True),
     Case(
         "batch_norm_plain",
@@ -61,5 +78,8 @@ ROWS = [
     Case("group_norm", pn.group_norm(3), images, groups_one_by_one(3)),
     Case("instance_norm", pn.instance_norm(use_bias=False), images, groups_one_by_one(6)),
     Case("l2_normalize", pn.l2_normalize(), features, unit_length(-1)),
-    Case("l2_normalize_axis", pn.l2_normalize(axis=-2), sequence, unit_length(-2)),
+    Case("l2_normalize_axis", pn.l2_normalize(axis=-2), lines, unit_length(-2)),
+    Case("weight_standardize", pn.weight_standardize(pn.dense(4)), features, with_kernel(standardised)),
+    Case("weight_norm", pn.weight_norm(pn.dense(4)), features, with_kernel(lengthened)),
+    Case("spectral_norm", pn.spectral_norm(pn.dense(4), iterations=2), features, statistics=True),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import layers
+from ... import combine, layers
 from .inputs import FEATURE_ROWS, SEQUENCES, Row, normal
 
 IMAGES = normal(3, 4, 3, 6)
@@ -24,4 +24,7 @@ def rows() -> list[Row]:
         ("instance_norm", layers.instance_norm(), IMAGES),
         ("l2_normalize", layers.l2_normalize(), FEATURE_ROWS),
         ("l2_normalize, another axis", layers.l2_normalize(axis=0), FEATURE_ROWS),
+        ("weight_standardize", combine.weight_standardize(layers.dense(4)), FEATURE_ROWS),
+        ("weight_norm", combine.weight_norm(layers.dense(4)), FEATURE_ROWS),
+        ("spectral_norm", combine.spectral_norm(layers.dense(4, use_bias=False)), SEQUENCES),
     ]

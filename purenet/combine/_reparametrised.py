@@ -1,0 +1,131 @@
+"""A layer whose kernel is computed from its parameters: what weight_standardize, spectral_norm and weight_norm share.
+
+    y = layer(f(own), x)        down = f'(own) dkernel,  dkernel and dx from the layer's own backward
+
+`own` are the parameters that f reads, "kernel" and perhaps more; the layer's others, such as its bias, pass through.
+Kept: what the layer keeps, and what f names. The computed kernel itself is computed again when the backward comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..annotations import PyTree
+from ..barrier import not_before
+from ..errors import LayerValueError, at
+from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..planning import REBUILT, leaf_value
+from ..randomness import split_key
+
+
+class Reparametrisation(NamedTuple):
+    """The twins of a kernel, `name` in paths. A `state` of its own stands beside the layer's; else it is ().
+
+    - `init(key, kernel) -> (own, state)` from the kernel of the layer's own init
+    - `forward(own, state) -> (kernel, new_state, saved)`; `keeps` names what is saved
+    - `rebuild(own, saved) -> kernel`, the same again
+    - `backward(own, saved, dkernel) -> down`
+    - `predict(own, state) -> kernel`
+    """
+
+    name: str
+    init: Callable[..., Any]
+    forward: Callable[..., Any]
+    rebuild: Callable[..., Any]
+    backward: Callable[..., Any]
+    predict: Callable[..., Any]
+    keeps: tuple[str, ...]
+    own: tuple[str, ...] = ("kernel",)
+    has_state: bool = False
+
+
+def reparametrised(layer: Layer, how: Reparametrisation, assemble: Callable[..., Layer]) -> Layer:
+    """`layer` run with the kernel that `how` computes; `assemble([layer])` makes the same of another layer."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"{how.name}: expected a Layer with a kernel, got {describe(layer)}")
+
+    def init(key: Key, x: PyTree) -> tuple[Params, State]:
+        layer_key, own_key = split_key(key, 2) if how.has_state else (key, None)
+        with at(how.name):
+            params, inside = layer.init(layer_key, x)
+            check_kernel(params, layer.name)
+            if taken := set(params) & set(how.own[1:]):
+                raise LayerValueError(f"expected a layer without a parameter {taken.pop()}, got {layer.name}")
+            own, state = how.init(own_key, params["kernel"])
+        return {**params, **own}, join(state, inside)
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        with at(how.name):
+            own, rest, (state, inside) = *split(params), part(state)
+            kernel, state, saved = how.forward(own, state)
+            y, inside, extra = layer.forward({**rest, "kernel": kernel}, inside, x, key)
+        return y, join(state, inside), (extra, saved)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        own, rest = split(params)
+        extra, saved = residuals
+        dy, (own, saved) = not_before(dy, (own, saved))
+        with at(how.name):
+            kernel = how.rebuild(own, saved)
+            drest, dx = run_backward(layer, {**rest, "kernel": kernel}, x, y, extra, dy)
+            # kernel = f(own)
+            down = how.backward(own, saved, drest["kernel"])
+        return {**drest, **down}, dx
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        own, rest = split(params)
+        extra, saved = residuals
+        assert layer.rebuild is not None
+        with at(how.name):
+            return layer.rebuild({**rest, "kernel": how.rebuild(own, saved)}, x, extra)
+
+    def predict(params: Params, state: State, x: PyTree) -> PyTree:
+        with at(how.name):
+            own, rest, (state, inside) = *split(params), part(state)
+            return layer.predict({**rest, "kernel": how.predict(own, state)}, inside, x)
+
+    def split(params: Params) -> tuple[Params, Params]:
+        """(own, the others)."""
+        check_kernel(params, layer.name)
+        if missing := [name for name in how.own if name not in params]:
+            raise LayerValueError(f"expected parameters with {missing}, got {describe(params)}")
+        return {name: params[name] for name in how.own}, {k: v for k, v in params.items() if k not in how.own}
+
+    def join(state: State, inside: State) -> State:
+        return {"kernel": state, "inside": inside} if how.has_state else inside
+
+    def part(state: State) -> tuple[State, State]:
+        """(own, the layer's)."""
+        if not how.has_state:
+            return (), state
+        if not isinstance(state, dict) or set(state) != {"kernel", "inside"}:
+            raise LayerValueError(f"expected a state ['inside', 'kernel'] as init gives it, got {describe(state)}")
+        return state["kernel"], state["inside"]
+
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=layer.needs,
+        rebuild=None if layer.rebuild is None else rebuild,
+        rebuild_needs=layer.rebuild_needs,
+        name=how.name,
+        keeps=how.keeps,
+        parts=(("", layer),),
+        values=(
+            leaf_value(layer, "input"),
+            Value(f"kernel of {layer.name}", REBUILT, f"{how.name} computes it from the parameters again"),
+            leaf_value(layer, "output"),
+        ),
+        assemble=assemble,
+    )
+
+
+def check_kernel(params: Params, name: str) -> None:
+    kernel = params.get("kernel") if isinstance(params, dict) else None
+    if kernel is None or kernel.ndim < 2:
+        raise LayerValueError(
+            f"expected a layer with a kernel [..., in, out], like dense, got {name} with {describe(params)}"
+        )
