@@ -25,8 +25,12 @@ from .activations import (
     tanh as tanh,
 )
 from .attend import attend as attend, cross_attend as cross_attend
+from .avg_pool import avg_pool as avg_pool
 from .batch_norm import batch_norm as batch_norm
+from .conv import conv as conv
+from .conv_transpose import conv_transpose as conv_transpose
 from .dense import dense as dense
+from .depthwise_conv import depthwise_conv as depthwise_conv
 from .dropout import (
     alpha_dropout as alpha_dropout,
     drop_path as drop_path,
@@ -34,11 +38,18 @@ from .dropout import (
     spatial_dropout as spatial_dropout,
 )
 from .embedding import embedding as embedding
+from .global_pool import (
+    global_avg_pool as global_avg_pool,
+    global_lp_pool as global_lp_pool,
+    global_max_pool as global_max_pool,
+)
 from .glu import gated_mlp as gated_mlp, geglu as geglu, glu as glu, reglu as reglu, swiglu as swiglu
 from .group_norm import group_norm as group_norm, instance_norm as instance_norm
 from .highway import highway as highway
 from .l2_normalize import l2_normalize as l2_normalize
 from .layer_norm import layer_norm as layer_norm
+from .lp_pool import lp_pool as lp_pool
+from .max_pool import max_pool as max_pool
 from .maxout import maxout as maxout
 from .mixture import mixture_of_experts as mixture_of_experts
 from .multi_head_attention import (

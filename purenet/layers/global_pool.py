@@ -1,0 +1,156 @@
+"""global pooling: the maximum, mean or p-norm of each channel over all spatial axes.
+
+    max   y = max_i x_i                  dx_i = dy for the first i with x_i = y, else 0
+    mean  y = 1/n sum_i x_i              dx_i = dy / n
+    norm  y = (sum_i |x_i|^p)^(1/p)      dx_i = dy sign(x_i) (|x_i| / y)^(p-1), zero where y is
+
+x [..., spatial..., channels]; y [..., channels], or [..., 1..., channels] with keepdims. Kept, a number a channel or
+less: the place of the maximum; for the mean only the shape of x; for the norm x and the norm itself, at least float32.
+Sums are at least float32. Lin, Chen & Yan, *Network in network* (2014), section 3.2.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax.numpy as jnp
+from jax import lax
+
+from ..annotations import Array, Float, Integer
+from ..errors import LayerValueError
+from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..precision import widen
+from ..static import Static
+from .lp_pool import check_exponent, divide_by_power, power, root, signed_power
+
+Images = Float[Array, "..."]
+Norms = Float[Array, "..."]
+Place = tuple[Integer[Array, "... 1 channels"], Static]
+
+
+def global_max_pool_forward(x: Images, dims: int, keepdims: bool) -> tuple[Images, Place]:
+    rows = x.reshape(*x.shape[: -1 - dims], -1, x.shape[-1])  # [..., places, channels]
+    place = jnp.argmax(rows, -2, keepdims=True).astype(jnp.int32)  # [..., 1, channels]
+    y = jnp.take_along_axis(rows, place, -2)  # [..., 1, channels]
+    return y.reshape(pooled_shape(x.shape, dims, keepdims)), (place, Static(x.shape))
+
+
+def global_max_pool_backward(residuals: Place, dy: Images, dims: int) -> Images:
+    place, x_shape = residuals
+    shape = (*place.shape[:-2], math.prod(x_shape.value[-1 - dims : -1]), place.shape[-1])
+    # y = rows[place]
+    number = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)  # [..., places, channels]
+    drows = jnp.where(number == jnp.broadcast_to(place, shape), jnp.broadcast_to(dy.reshape(place.shape), shape), 0)
+    return drows.reshape(x_shape.value)
+
+
+def global_avg_pool_forward(x: Images, dims: int, keepdims: bool) -> tuple[Images, Static]:
+    y = jnp.mean(widen(x), spatial_axes(x.ndim, dims), keepdims=keepdims)
+    return y.astype(x.dtype), Static(x.shape)
+
+
+def global_avg_pool_backward(x_shape: Static, dy: Images, dims: int) -> Images:
+    shape = x_shape.value
+    # y = sum(x) / n
+    share = dy / math.prod(shape[-1 - dims : -1])
+    return jnp.broadcast_to(share.reshape(pooled_shape(shape, dims, True)), shape)
+
+
+def global_lp_pool_forward(x: Images, dims: int, keepdims: bool, p: float) -> tuple[Images, Norms]:
+    norm = root(jnp.sum(power(widen(x), p), spatial_axes(x.ndim, dims), keepdims=True), p)  # [..., 1..., channels]
+    return norm.reshape(pooled_shape(x.shape, dims, keepdims)).astype(x.dtype), norm
+
+
+def global_lp_pool_backward(x: Images, norm: Norms, dy: Images, p: float) -> Images:
+    # y = s^(1/p), s = sum(|x|^p)
+    dsum = divide_by_power(widen(dy).reshape(norm.shape), norm, p)  # p ds
+    return (jnp.broadcast_to(dsum, x.shape) * signed_power(widen(x), p)).astype(x.dtype)
+
+
+def spatial_axes(ndim: int, dims: int) -> tuple[int, ...]:
+    return tuple(range(ndim - 1 - dims, ndim - 1))
+
+
+def pooled_shape(shape: tuple[int, ...], dims: int, keepdims: bool) -> tuple[int, ...]:
+    return (*shape[: -1 - dims], *(1,) * (dims * keepdims), shape[-1])
+
+
+def check_spatial_axes(x: Shaped, dims: int) -> None:
+    """Raise unless x has `dims` spatial axes with something in them."""
+    check_floating(x)
+    if x.ndim < dims + 1:
+        raise LayerValueError(f"expected x [..., {dims} spatial axes, channels], got {describe(x)}")
+    if 0 in x.shape[-1 - dims : -1]:
+        raise LayerValueError(f"expected at least one element to pool, got {describe(x)}")
+
+
+def check_dims(name: str, dims: int) -> None:
+    if isinstance(dims, bool) or dims not in (1, 2, 3):
+        raise ValueError(f"{name}: expected dims, the number of spatial axes, of 1, 2 or 3, got {dims!r}")
+
+
+def global_max_pool(*, dims: int = 2, keepdims: bool = False) -> Layer:
+    """The maximum of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+
+    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Among equal elements the first one
+    takes the gradient. Raises if x is no floating array with these axes.
+    """
+    check_dims("global_max_pool", dims)
+
+    def forward(x: Images) -> tuple[Images, Place]:
+        check_spatial_axes(x, dims)
+        return global_max_pool_forward(x, dims, keepdims)
+
+    return stateless(
+        forward,
+        functools.partial(global_max_pool_backward, dims=dims),
+        name="global_max_pool",
+        needs=(),
+        keeps=("place",),
+        rebuild=lambda x, residuals: global_max_pool_forward(x, dims, keepdims)[0],
+    )
+
+
+def global_avg_pool(*, dims: int = 2, keepdims: bool = False) -> Layer:
+    """The mean of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+
+    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises if x is no floating array with
+    these axes.
+    """
+    check_dims("global_avg_pool", dims)
+
+    def forward(x: Images) -> tuple[Images, Static]:
+        check_spatial_axes(x, dims)
+        return global_avg_pool_forward(x, dims, keepdims)
+
+    return stateless(
+        forward,
+        functools.partial(global_avg_pool_backward, dims=dims),
+        name="global_avg_pool",
+        needs=(),
+        keeps=("shape",),
+        rebuild=lambda x, x_shape: global_avg_pool_forward(x, dims, keepdims)[0],
+    )
+
+
+def global_lp_pool(p: float = 2, *, dims: int = 2, keepdims: bool = False) -> Layer:
+    """(sum |x|^p)^(1/p) of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+
+    With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises if x is no floating array
+    with these axes.
+    """
+    check_exponent("global_lp_pool", p)
+    check_dims("global_lp_pool", dims)
+
+    def forward(x: Images) -> tuple[Images, Norms]:
+        check_spatial_axes(x, dims)
+        return global_lp_pool_forward(x, dims, keepdims, p)
+
+    return stateless(
+        forward,
+        functools.partial(global_lp_pool_backward, p=p),
+        name="global_lp_pool",
+        keeps=("norm",),
+        rebuild=lambda x, norm: global_lp_pool_forward(x, dims, keepdims, p)[0],
+    )

@@ -1,0 +1,108 @@
+"""lp_pool: the p-norm of each window, a channel at a time.
+
+    s[o]  = sum_k |x[o s + k d - low]|^p              over the places k of the window, padding being 0
+    y[o]  = s[o]^(1/p)
+    dx[i] = sign(x[i]) |x[i]|^(p-1) sum of dy[o] y[o]^(1-p) over the places of windows o that are x[i]
+
+x [..., spatial..., channels], y [..., outputs..., channels], one to three spatial axes. A window of zeros has y = 0
+and gives the gradient 0, the shortest subgradient. Kept: x; y is computed again, since in bfloat16 it is too coarse
+to divide by. Sums are at least float32. ONNX's LpPool; PyTorch's lp_pool is without the absolute value.
+Boureau, Ponce & LeCun, *A theoretical analysis of feature pooling in visual recognition* (2010).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import jax.numpy as jnp
+
+from ..annotations import Array, Float
+from ..layer import Layer, stateless
+from ..precision import widen
+from .avg_pool import sum_taps
+from .conv_geometry import Padding, PerAxis
+from .windows import Windows, check_spatial, check_windows, lay, untap
+
+Images = Float[Array, "..."]
+
+
+def lp_pool_forward(x: Images, windows: Windows, p: float) -> Images:
+    return norms(x, windows, p).astype(x.dtype)
+
+
+def lp_pool_backward(x: Images, dy: Images, windows: Windows, p: float) -> Images:
+    axes = lay(windows, x.shape[-1 - len(windows.lengths) : -1])
+    y = norms(x, windows, p)  # [..., outputs..., channels]
+    # y = s^(1/p): ds = dy s^(1/p - 1) / p
+    dsum = divide_by_power(widen(dy), y, p)  # p ds
+    # s = sum of |x|^p over the taps
+    dpowers = untap(itertools.repeat(dsum), axes)  # [..., sizes..., channels]
+    return (dpowers * signed_power(widen(x), p)).astype(x.dtype)
+
+
+def norms(x: Images, windows: Windows, p: float) -> Images:
+    """s^(1/p), at least float32, [..., outputs..., channels]."""
+    axes = lay(windows, x.shape[-1 - len(windows.lengths) : -1])
+    return root(sum_taps(power(widen(x), p), axes), p)
+
+
+# The p-norm in steps, whose derivatives are finite at zero.
+
+
+def power(x: Images, p: float) -> Images:
+    """|x|^p."""
+    return jnp.square(x) if p == 2 else jnp.abs(x) if p == 1 else jnp.power(jnp.abs(x), p)
+
+
+def signed_power(x: Images, p: float) -> Images:
+    """sign(x) |x|^(p-1), the derivative of |x|^p / p."""
+    return x if p == 2 else jnp.sign(x) if p == 1 else jnp.sign(x) * jnp.power(jnp.abs(x), p - 1)
+
+
+def root(s: Images, p: float) -> Images:
+    """s^(1/p), whose derivative at zero is taken to be zero."""
+    positive = jnp.where(s > 0, s, 1)
+    return jnp.where(s > 0, jnp.sqrt(positive) if p == 2 else jnp.power(positive, 1 / p), 0)
+
+
+def divide_by_power(dy: Images, y: Images, p: float) -> Images:
+    """dy y^(1-p), zero where y is."""
+    positive = jnp.where(y > 0, y, 1)
+    return jnp.where(y > 0, dy / (positive if p == 2 else jnp.power(positive, p - 1)), 0)
+
+
+def check_exponent(name: str, p: float) -> None:
+    if not 1 <= p < float("inf"):
+        raise ValueError(f"{name}: expected a finite exponent p of at least 1, got {p!r}")
+
+
+def lp_pool(
+    window: PerAxis,
+    p: float = 2,
+    *,
+    strides: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> Layer:
+    """(sum |x|^p)^(1/p) of each window of x [..., spatial..., channels]; (2, 2) for images.
+
+    p: at least 1. strides: None means 1 along each axis, as in ONNX (PyTorch's default is the window itself).
+    padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
+    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
+    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    """
+    check_exponent("lp_pool", p)
+    windows = check_windows("lp_pool", window, strides, dilation, padding, ceil_mode)
+
+    def forward(x: Images) -> Images:
+        check_spatial(windows, x)
+        return lp_pool_forward(x, windows, p)
+
+    return stateless(
+        forward,
+        functools.partial(lp_pool_backward, windows=windows, p=p),
+        name="lp_pool",
+        rebuild=functools.partial(lp_pool_forward, windows=windows, p=p),
+    )

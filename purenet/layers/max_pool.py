@@ -1,0 +1,107 @@
+"""max_pool: the largest element of each window, a channel at a time.
+
+    y[o]  = max_k x[o s + k d - low]          over the places k of the window, padding being -inf
+    dx[i] = sum of dy[o] over the windows o whose first largest element is x[i]
+
+x [..., spatial..., channels], y [..., outputs..., channels], one to three spatial axes.
+Among equal elements the first in the window's order (row by row) takes the gradient, as with jax.grad of
+`lax.reduce_window`; the first NaN of a window is its maximum.
+Kept: which place of the window was the largest, one byte an output (windows of up to 256 places), and nothing of x.
+LeCun et al., *Gradient-based learning applied to document recognition* (1998); Goodfellow et al., *Deep Learning*, 9.3.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..annotations import Array, Float, Integer
+from ..layer import Layer, stateless
+from ..precision import widen
+from ..static import Static
+from .conv_geometry import Padding, PerAxis
+from .windows import Axis, Windows, check_spatial, check_windows, count_places, lay, taps, untap
+
+Images = Float[Array, "..."]
+Residuals = tuple[Integer[Array, "..."], Static]
+
+
+def max_pool_forward(x: Images, windows: Windows) -> tuple[Images, Residuals]:
+    sizes = x.shape[-1 - len(windows.lengths) : -1]
+    axes = lay(windows, sizes)
+    first, *others = taps(x, axes, -jnp.inf)
+    y, place = first, jnp.zeros(first.shape, place_dtype(axes))  # [..., outputs..., channels]
+    for k, tap in enumerate(others, 1):
+        better = ~(tap <= y) & (y == y)  # larger, or the first NaN
+        y, place = jnp.where(better, tap, y), jnp.where(better, jnp.asarray(k, place.dtype), place)
+    return y, (place, Static(sizes))
+
+
+def max_pool_backward(residuals: Residuals, dy: Images, windows: Windows) -> Images:
+    place, sizes = residuals
+    axes = lay(windows, sizes.value)
+    wide = widen(dy)
+    # y = tap number `place`
+    if all(axis.stride == axis.window and axis.dilation == 1 for axis in axes):
+        dx = untile(wide, place, axes)  # [..., sizes..., channels]
+    else:
+        chosen = (jnp.where(place == jnp.asarray(k, place.dtype), wide, 0) for k in range(count_places(axes)))
+        dx = untap(chosen, axes)  # [..., sizes..., channels]
+    return dx.astype(dy.dtype)
+
+
+def untile(dy: Images, place: Integer[Array, ...], axes: Sequence[Axis]) -> Images:
+    """Windows that touch and do not overlap: each element of x looks at its one window."""
+    lead, n = dy.ndim - 1 - len(axes), len(axes)
+    between = tuple(lead + 2 * k + 1 for k in range(n))
+    tiles = [size for axis in axes for size in (axis.outputs, axis.window)]
+    shape = (*dy.shape[:lead], *tiles, dy.shape[-1])  # [..., outputs, window, outputs, window, channels]
+    numbers = np.arange(count_places(axes)).reshape([axis.window for axis in axes])
+    number = lax.broadcast_in_dim(jnp.asarray(numbers, place.dtype), shape, between)
+    place, dy = (jnp.broadcast_to(jnp.expand_dims(value, between), shape) for value in (place, dy))
+    whole = jnp.where(place == number, dy, 0).reshape(
+        *shape[:lead], *(axis.outputs * axis.window for axis in axes), shape[-1]
+    )
+    borders = [(-axis.low, axis.size + axis.low - axis.outputs * axis.window, 0) for axis in axes]
+    return lax.pad(whole, jnp.zeros((), dy.dtype), [(0, 0, 0)] * lead + borders + [(0, 0, 0)])
+
+
+def place_dtype(axes: Sequence[Axis]) -> np.dtype:
+    """The smallest unsigned integer that counts the places of a window."""
+    return np.min_scalar_type(count_places(axes) - 1)
+
+
+def max_pool(
+    window: PerAxis,
+    *,
+    strides: PerAxis | None = None,
+    padding: Padding = "VALID",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+) -> Layer:
+    """The maximum of each window of x [..., spatial..., channels]; `window` says which axes: (2, 2) for images.
+
+    strides: None means 1 along each axis, as in Flax and ONNX (PyTorch's default is the window itself).
+    padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
+    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
+    A window of many places is cheaper as two: `max_pool((13, 1))` behind `max_pool((1, 13))` is `max_pool((13, 13))`.
+    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    """
+    windows = check_windows("max_pool", window, strides, dilation, padding, ceil_mode)
+
+    def forward(x: Images) -> tuple[Images, Residuals]:
+        check_spatial(windows, x)
+        return max_pool_forward(x, windows)
+
+    return stateless(
+        forward,
+        functools.partial(max_pool_backward, windows=windows),
+        name="max_pool",
+        needs=(),
+        keeps=("place",),
+        rebuild=lambda x, residuals: max_pool_forward(x, windows)[0],
+    )
