@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, FEATURES, Case
-from cost import cost, kept_bytes
+from cost import QUICK, cost, kept_bytes
 from hypothesis import given, settings, strategies as st
 
 import purenet as pn
@@ -26,56 +26,79 @@ def each(cases: list[Case]) -> Any:
 
 
 each_case = each(CASES)
-LOSS_KINDS = {"mean": jnp.mean, "sum": jnp.sum}
+LOSS_KINDS = {"mean": np.mean, "sum": np.sum}
 
 
 class Twin:
     """One row at work: parameters moved away from ones and zeros, an input, forward and backward with frozen keys."""
 
-    def __init__(self, case: Case, dtype: Any, batch: int = BATCH):
-        self.case, self.layer, self.key = case, case.layer, jax.random.key(11)
-        self.params, self.state, self.x = jax.jit(functools.partial(self.draw, dtype, batch))()
-        shapes = jax.eval_shape(self.value, self.params, self.x)
-        self.dy = jax.jit(lambda: in_dtype(noise(jax.random.key(12), shapes), dtype))()
+    def __init__(self, case: Case, params: Any, state: Any, x: Any, dy: Any = None):
+        self.case, self.layer = case, case.layer
+        self.params, self.state, self.x, self.dy = params, state, x, dy
+        self.arguments = params, state, x, dy
 
-    def draw(self, dtype: Any, batch: int) -> Any:
-        init_key, x_key, noise_key = jax.random.split(jax.random.key(7), 3)
-        x = in_dtype(self.case.x(x_key, batch), dtype)
-        params, state = self.layer.init(init_key, x)
-        moved = jax.tree.map(lambda p, n: p + 0.3 * n.astype(p.dtype), params, noise(noise_key, params))
-        return moved, state, x
-
-    def forward(self, params: Any, x: Any) -> tuple[Any, Any]:
-        y, _, residuals = self.layer.forward(params, self.state, x, jax.random.clone(self.key))
+    def forward(self, params: Any, state: Any, x: Any) -> tuple[Any, Any]:
+        y, _, residuals = self.layer.forward(params, state, x, jax.random.key(11))
         return y, residuals
 
-    def value(self, params: Any, x: Any) -> Any:
-        return self.forward(params, x)[0]
+    def value(self, params: Any, state: Any, x: Any) -> Any:
+        return self.forward(params, state, x)[0]
 
-    def pull(self, params: Any, x: Any, dy: Any) -> Any:
+    def pull(self, params: Any, state: Any, x: Any, dy: Any) -> Any:
         """Forward and backward: (y, (dparams, dx))."""
-        y, residuals = self.forward(params, x)
+        y, residuals = self.forward(params, state, x)
         return y, run_backward(self.layer, params, x, y, residuals, dy)
 
-    def pull_by_autodiff(self, params: Any, x: Any, dy: Any) -> Any:
+    def pull_by_autodiff(self, params: Any, state: Any, x: Any, dy: Any) -> Any:
         """(y, gradients of the floating leaves of (params, x)) of jax.vjp through forward."""
         inexact, rest = split_floating((params, x))
-        y, vjp = jax.vjp(lambda inexact: self.value(*join(inexact, rest)), inexact)
+
+        def value(inexact: Any) -> Any:
+            params, x = join(inexact, rest)
+            return self.value(params, state, x)
+
+        y, vjp = jax.vjp(value, inexact)
         return y, vjp(dy)[0]
 
     @functools.cached_property
     def compiled_pull(self) -> Any:
-        return jax.jit(self.pull)
+        return compiled(self.pull)
 
     @functools.cached_property
     def pulled(self) -> Any:
-        return self.compiled_pull(self.params, self.x, self.dy)
+        return self.compiled_pull(*self.arguments)
+
+    @functools.cached_property
+    def predicted(self) -> Any:
+        return compiled(self.layer.predict)(self.params, self.state, self.x)
+
+
+def compiled(function: Any) -> Any:
+    """jax.jit in less time: these programs run once."""
+    return jax.jit(function, compiler_options=QUICK)
 
 
 @functools.cache
 def twin64(name: str) -> Twin:
+    case = next(case for case in CASES if case.name == name)
+
+    def draw() -> Any:
+        init_key, x_key, noise_key = jax.random.split(jax.random.key(7), 3)
+        x = in_dtype(case.x(x_key, BATCH), jnp.float64)
+        params, state = case.layer.init(init_key, x)
+        return jax.tree.map(lambda p, n: p + 0.3 * n, params, noise(noise_key, params)), state, x
+
     with jax.enable_x64(True):
-        return Twin(next(case for case in CASES if case.name == name), jnp.float64)
+        arguments = compiled(draw)()
+        y = jax.eval_shape(Twin(case, *arguments).value, *arguments)
+        return Twin(case, *arguments, compiled(lambda: noise(jax.random.key(12), y))())
+
+
+@functools.cache
+def narrow_twin(name: str, dtype: str) -> Twin:
+    """The same numbers, rounded."""
+    wide = twin64(name)
+    return Twin(wide.case, *rounded(wide.arguments, jnp.dtype(dtype)))
 
 
 def noise(key: Any, tree: Any) -> Any:
@@ -83,6 +106,15 @@ def noise(key: Any, tree: Any) -> Any:
     keys = jax.random.split(key, max(len(leaves), 1))
     drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)]
     return jax.tree.unflatten(structure, drawn)
+
+
+def rounded(tree: Any, dtype: Any) -> Any:
+    """As in_dtype, without compiling anything."""
+
+    def round_leaf(leaf: Any) -> Any:
+        return jnp.asarray(np.asarray(leaf).astype(dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(round_leaf, tree)
 
 
 def in_dtype(tree: Any, dtype: Any) -> Any:
@@ -147,35 +179,40 @@ def test_forward_equals_an_independent_value(case: Case) -> None:
     assert case.value is not None
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         twin = twin64(case.name)
-        y = jax.jit(twin.layer.predict)(twin.params, twin.state, twin.x)
         with jax.numpy_rank_promotion("allow"):
-            assert_close(y, case.value(twin.params, twin.x), 1e-13)
+            assert_close(twin.predicted, case.value(twin.params, twin.x), case.bound)
 
 
 @each_case
 def test_predict_equals_forward(case: Case) -> None:
     with jax.enable_x64(True):
         twin = twin64(case.name)
-        predicted = jax.jit(twin.layer.predict)(twin.params, twin.state, twin.x)
-        same = all(difference <= 1e-13 * scale for difference, scale in differences(predicted, twin.pulled[0]))
+        same = all(difference <= 1e-13 * scale for difference, scale in differences(twin.predicted, twin.pulled[0]))
     assert same != (case.random or case.statistics)
 
 
 @each_case
-def test_backward_is_linear_and_jit_changes_nothing(case: Case) -> None:
+def test_backward_is_linear(case: Case) -> None:
     with jax.enable_x64(True):
         twin = twin64(case.name)
-        dy = twin.dy
-        other = jax.tree.map(jnp.cos, dy)
-        pull = twin.compiled_pull
-        assert_close(twin.pulled, twin.pull(twin.params, twin.x, dy), 1e-13)
-        combined = jax.tree.map(
-            lambda a, b: 2 * np.asarray(a) - 3 * np.asarray(b), twin.pulled[1], pull(twin.params, twin.x, other)[1]
-        )
-        mixture = jax.tree.map(lambda a, b: 2 * a - 3 * b, dy, other)
-        assert_close(pull(twin.params, twin.x, mixture)[1], combined, 1e-12)
-        zeros = pull(twin.params, twin.x, jax.tree.map(jnp.zeros_like, dy))[1]
+
+        def pulled(dy: Any) -> Any:
+            return twin.compiled_pull(twin.params, twin.state, twin.x, dy)[1]
+
+        def mixture(a: Any, b: Any) -> Any:
+            return jax.tree.map(lambda a, b: 2 * np.asarray(a) - 3 * np.asarray(b), a, b)
+
+        other = jax.tree.map(np.cos, twin.dy)
+        assert_close(pulled(mixture(twin.dy, other)), mixture(twin.pulled[1], pulled(other)), 1e-12)
+        zeros = pulled(jax.tree.map(np.zeros_like, twin.dy))
         assert all(not np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(zeros))
+
+
+@each([case for case in CASES if not case.layer.parts])
+def test_jit_changes_nothing(case: Case) -> None:
+    with jax.enable_x64(True):
+        twin = twin64(case.name)
+        assert_close(twin.pulled, twin.pull(*twin.arguments), 1e-13)
 
 
 @each([case for case in CASES if case.batched and not case.random])
@@ -185,11 +222,11 @@ def test_vmap_of_one_example_equals_the_batch(case: Case) -> None:
         twin = twin64(case.name)
         y, (dparams, dx) = twin.pulled
         share = twin.dy / BATCH if case.reduction == "mean" else twin.dy
-        one_by_one = jax.jit(jax.vmap(twin.pull, (None, 0, None if case.reduction else 0)))
-        ys, (dparams_each, dx_each) = one_by_one(twin.params, twin.x, share)
+        one_by_one = compiled(jax.vmap(twin.pull, (None, 0, 0, None if case.reduction else 0)))
+        ys, (dparams_each, dx_each) = one_by_one(twin.params, twin.state, twin.x, share)
         assert_close(LOSS_KINDS[case.reduction](ys) if case.reduction else ys, y, 1e-13)
         assert_close(dx_each, dx, 1e-13)
-        assert_close(jax.tree.map(lambda leaf: leaf.sum(0), dparams_each), dparams, 1e-13)
+        assert_close(jax.tree.map(lambda leaf: np.sum(leaf, 0), dparams_each), dparams, 1e-13)
 
 
 @each_case
@@ -202,11 +239,6 @@ def test_dtype_is_kept_and_everything_is_finite(case: Case, dtype: Any) -> None:
     assert all(bool(np.all(np.isfinite(np.asarray(leaf, np.float64)))) for leaf in jax.tree.leaves((y, gradient)))
 
 
-@functools.cache
-def narrow_twin(name: str, dtype: str) -> Twin:
-    return Twin(next(case for case in CASES if case.name == name), jnp.dtype(dtype))
-
-
 # Half the distance between neighbours of 1 in bfloat16: what rounding a right result alone may cost.
 BFLOAT16_ROUNDING = 2.0**-9
 
@@ -215,21 +247,12 @@ BFLOAT16_ROUNDING = 2.0**-9
 def test_bfloat16_is_as_accurate_as_autodiff(case: Case) -> None:
     """The error against float64 of each leaf, relative to its largest value: at most twice that of jax.vjp."""
     twin = narrow_twin(case.name, "bfloat16")
-    arguments = twin.params, twin.x, twin.dy
     _, by_hand = twin.pulled
-    _, by_autodiff = jax.jit(twin.pull_by_autodiff)(*arguments)
+    _, by_autodiff = compiled(twin.pull_by_autodiff)(*twin.arguments)
     with jax.enable_x64(True):
-        exact = Twin.__new__(Twin)
-        exact.case, exact.layer, exact.key = case, case.layer, twin.key
-        exact.state = widen(twin.state)
-        _, truth = jax.jit(exact.pull_by_autodiff)(*map(widen, arguments))
-    errors = zip(differences(by_hand, truth), differences(by_autodiff, truth), strict=True)
-    for (hand, scale), (auto, _) in errors:
+        _, truth = twin64(case.name).compiled_pull(*rounded(twin.arguments, np.float64))
+    for (hand, scale), (auto, _) in zip(differences(by_hand, truth), differences(by_autodiff, truth), strict=True):
         assert hand <= max(2 * auto, BFLOAT16_ROUNDING * scale), f"{hand} by hand, {auto} by jax.vjp, of {scale}"
-
-
-def widen(tree: Any) -> Any:
-    return in_dtype(tree, jnp.float64)
 
 
 # Memory.
@@ -271,26 +294,22 @@ def test_memory_alone_is_at_most_autodiffs(case: Case) -> None:
     assert kept_by_hand <= kept_by_autodiff + 4096, (kept_by_hand, kept_by_autodiff)
 
 
-def in_training(case: Case) -> pn.Layer | None:
+def in_training(case: Case) -> pn.Layer:
     """The row as part of an objective: behind a dense layer and, where it is no loss itself, before another one and a
-    loss. None where no dense layer can stand before it or behind it."""
+    loss."""
     if case.layer.name in ("objective", "per_example"):
         return case.layer
     if case.reduction is not None:
         return pn.objective(pn.dense(FEATURES), case.layer)
-    params, state, x, key = large(case)
-    y = jax.eval_shape(lambda *a: case.layer.forward(*a)[0], params, state, x, key)
-    if not all(hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating) for value in (x, y)):
-        return None
-    net = pn.serial(pn.dense(x.shape[-1]), case.layer, pn.dense(3))
+    channels = jax.eval_shape(lambda: case.x(jax.random.key(0), 1)).shape[-1]
+    net = pn.serial(pn.dense(channels), case.layer, pn.dense(3))
     return pn.objective(net, pn.losses.half_squared_error("batch_mean"))
 
 
-@each([case for case in CASES if in_training(case) is not None])
+@each([case for case in CASES if not case.alone])
 def test_memory_in_training_is_at_most_autodiffs(case: Case) -> None:
     """Compiled temporary bytes of `value_and_grad`."""
     objective, key = in_training(case), jax.random.key(0)
-    assert objective is not None
     x = jax.eval_shape(lambda key: in_dtype(case.x(key, LARGE), jnp.float32), key)
     if case.reduction is None and objective is not case.layer:
         net = objective.parts[0][1]
@@ -311,17 +330,15 @@ def test_second_order_equals_autodiff(case: Case) -> None:
     with jax.enable_x64(True):
         twin = twin64(case.name)
         inexact, rest = split_floating((twin.params, twin.x))
-        direction = [jnp.sin(3 * leaf) for leaf in inexact]
+        direction = [np.sin(3 * leaf) for leaf in inexact]
 
-        def by_hand(inexact: Any) -> Any:
-            return jax.tree.leaves(twin.pull(*join(inexact, rest), twin.dy)[1])
+        def along(pull: Any) -> Any:
+            def gradient(inexact: Any) -> Any:
+                params, x = join(inexact, rest)
+                return jax.tree.leaves(pull(params, twin.state, x, twin.dy)[1])
 
-        def by_autodiff(inexact: Any) -> Any:
-            return twin.pull_by_autodiff(*join(inexact, rest), twin.dy)[1]
+            return compiled(lambda inexact, direction: jax.jvp(gradient, (inexact,), (direction,))[1])
 
-        hessian, expected = (
-            jax.jit(lambda inexact, f=f: jax.jvp(f, (inexact,), (direction,))[1])(inexact)
-            for f in (by_hand, by_autodiff)
-        )
+        hessian, expected = (along(pull)(inexact, direction) for pull in (twin.pull, twin.pull_by_autodiff))
         largest = max(scale for _, scale in differences(expected, expected))
         assert all(difference <= 1e-12 * max(largest, 1.0) for difference, _ in differences(hessian, expected))

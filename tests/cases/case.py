@@ -21,7 +21,8 @@ class Case(NamedTuple):
     `batched`: x has a leading axis of independent examples, so that vmap over it must give the same.
     `random`: forward draws, so that it differs from predict. `reduction`: of a loss, how examples are combined.
     `statistics`: forward takes those of the batch, predict frozen ones. `bound` of the gradient's relative error in
-    float64, at most 1e-12. `vacuous`: some gradients are zero by design.
+    float64, at most 1e-12. `vacuous`: some gradients are zero by
+    design. `alone`: input or output is not one floating array, so that no dense layer can stand beside it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case(NamedTuple):
     bound: float = 1e-13
     statistics: bool = False
     vacuous: bool = False
+    alone: bool = False
 
 
 def features(key: Any, batch: int) -> Any:
