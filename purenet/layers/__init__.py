@@ -60,6 +60,14 @@ from .multi_head_attention import (
 from .noise import gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise
 from .positional import learned_positions as learned_positions, sinusoidal_positions as sinusoidal_positions
 from .prelu import prelu as prelu
+from .recurrent import (
+    bidirectional as bidirectional,
+    gru as gru,
+    lstm as lstm,
+    rnn as rnn,
+    stacked as stacked,
+    without_lengths as without_lengths,
+)
 from .reshape import flatten as flatten, reshape as reshape
 from .rms_norm import rms_norm as rms_norm
 from .rotary import rotary as rotary

@@ -1,0 +1,62 @@
+"""prelu: leaky_relu with a slope that is learnt, one for all elements, one a channel, or one an element.
+
+    y = x for x >= 0, else slope x;  x, y [..., shape], slope [shape]
+    dx     = dy for x >= 0, else slope dy
+    dslope = sum over the leading axes where x < 0 of x dy
+
+At zero dx = dy and dslope = 0, as in jax.nn.leaky_relu and here (PyTorch takes the slope's side for dx).
+Kept: x. y does not tell x where the slope is zero or negative, and dslope reads x; y is rebuilt from x.
+He et al., *Delving Deep into Rectifiers* (2015); numbers of ONNX PRelu.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from ..annotations import Array, Float
+from ..errors import LayerValueError
+from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..precision import widen
+
+Floats = Float[Array, "..."]
+
+
+def prelu_forward(params: dict[str, Array], x: Floats) -> Floats:
+    slope = jnp.broadcast_to(params["slope"], x.shape)
+    return jnp.where(x >= 0, x, slope * x)
+
+
+def prelu_backward(params: dict[str, Array], x: Floats, dy: Floats) -> tuple[dict[str, Array], Floats]:
+    slope = params["slope"]
+    examples = tuple(range(x.ndim - slope.ndim))
+    # y = x where x >= 0, else slope * x
+    dslope = jnp.sum(jnp.where(x >= 0, 0, widen(x) * widen(dy)), examples)  # slope's shape
+    dx = jnp.where(x >= 0, dy, jnp.broadcast_to(slope, x.shape) * dy)
+    return {"slope": dslope.astype(slope.dtype)}, dx
+
+
+def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
+    """y = x for x >= 0, else slope x. Parameter: slope, of the shape of the last `axes` axes of x, starting at `init`.
+
+    axes = 0: one slope for all; 1: one a channel; all of an example's: one an element.
+    Raises if x is no floating array or its last axes are not the slope's.
+    """
+    if not isinstance(axes, int) or axes < 0:
+        raise ValueError(f"prelu: expected axes as a number of axes of the slope, got {axes!r}")
+
+    def init_slope(key: Array, x: Shaped) -> Params:
+        check_floating(x)
+        if x.ndim < axes:
+            raise LayerValueError(f"expected x with at least {axes} axes, got {describe(x)}")
+        return {"slope": jnp.full(x.shape[x.ndim - axes :], init, x.dtype)}
+
+    def forward(params: Params, x: Floats) -> Floats:
+        check_floating(x)
+        if not isinstance(params, dict) or set(params) != {"slope"}:
+            raise LayerValueError(f"expected parameters ['slope'], got {describe(params)}")
+        slope = params["slope"]
+        if slope.ndim != axes or x.ndim < axes or slope.shape != x.shape[x.ndim - axes :]:
+            raise LayerValueError(f"expected a slope of the last {axes} axes of x {describe(x)}, got {describe(slope)}")
+        return prelu_forward(params, x)
+
+    return stateless(forward, prelu_backward, name="prelu", init=init_slope, rebuild=prelu_forward)
