@@ -1,0 +1,7 @@
+"""Recurrent layers: cells with their backward by hand, scanned through time."""
+
+from .bidirectional import bidirectional as bidirectional
+from .gru import gru as gru
+from .lstm import lstm as lstm
+from .rnn import rnn as rnn
+from .stacked import stacked as stacked, without_lengths as without_lengths

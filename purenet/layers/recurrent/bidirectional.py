@@ -1,0 +1,29 @@
+"""bidirectional: one layer from the first step on, one from the last step on, their outputs side by side.
+
+    y = [forward(x), backward(x)],  dx = the sum of the two gradients
+
+Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
+"""
+
+from __future__ import annotations
+
+from ...combine import parallel
+from ...layer import Layer
+
+FORWARD = ("rnn", "gru", "lstm")
+REVERSED = tuple(f"reversed_{name}" for name in FORWARD)
+
+
+def bidirectional(forward_layer: Layer, backward_layer: Layer) -> Layer:
+    """Two recurrent layers on the same x, from [..., time, in] to [..., time, features of both].
+
+    `bidirectional(lstm(64), lstm(64, reverse=True))`; parameters {"forward": ..., "backward": ...}. x may be a pair
+    (inputs, lengths): each example's backward layer starts at its own end.
+    """
+    if forward_layer.name in REVERSED or backward_layer.name in FORWARD:
+        raise ValueError(
+            "bidirectional: expected a layer and then one with reverse=True, "
+            f"got {forward_layer.name} and {backward_layer.name}"
+        )
+    both = parallel(forward=forward_layer, backward=backward_layer, combine="concatenate")
+    return both._replace(name="bidirectional", assemble=lambda parts: bidirectional(*parts))

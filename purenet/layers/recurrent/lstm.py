@@ -1,0 +1,159 @@
+"""lstm: long short-term memory without peepholes; s is the logistic function, the gates in the order i, f, g, o.
+
+    z_t = x_t W + h_{t-1} U + b,  [i_t, f_t, g_t, o_t] = [s, s, tanh, s](z_t)
+    c_t = f_t c_{t-1} + i_t g_t,  h_t = o_t tanh(c_t),  y_t = h_t
+    dc_t += dh_t o_t (1 - tanh(c_t)^2),  dc_{t-1} = dc_t f_t,  dh_{t-1} = dz_t U^T
+    di = dc_t g_t,  df = dc_t c_{t-1},  dg = dc_t i_t,  do = dh_t tanh(c_t)
+
+    kernel W [in, 4 features],  recurrent_kernel U [features, 4 features],  bias b [4 features]
+
+PyTorch and Keras have this order; ONNX has i, o, f, g. Of two biases b is the sum.
+Kept: x, y and the cell states. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product.
+Hochreiter & Schmidhuber, *Long short-term memory* (1997), with the forget gate of Gers et al. (2000).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
+
+from ...annotations import Array, Float
+from ...layer import Layer
+from .sequence import Weights, recurrent_layer
+from .through_time import (
+    Carry,
+    Cell,
+    Lengths,
+    Params,
+    backward_through_time,
+    forward_through_time,
+    product,
+    project,
+    weight_gradients,
+)
+
+Gates = tuple[Array, Array, Array, Array]
+HiddenAndCell = tuple[Float[Array, "... features"], Float[Array, "... features"]]
+
+
+def lstm_gates(params: Params, h: Float[Array, "... features"], a: Float[Array, "... four"]) -> Gates:
+    z = a + product(h, params["recurrent_kernel"])  # [..., 4 features]
+    i, f, g, o = jnp.split(z, 4, -1)
+    return lax.logistic(i), lax.logistic(f), jnp.tanh(g), lax.logistic(o)
+
+
+def lstm_step(params: Params, carry: Carry, a: Float[Array, "... four"]) -> Carry:
+    h, c = carry
+    i, f, g, o = lstm_gates(params, h, a)
+    c = f * c + i * g
+    return o * jnp.tanh(c), c
+
+
+def lstm_step_backward(
+    params: Params, gates: Gates, before: Carry, dcarry: Carry
+) -> tuple[Carry, Float[Array, "... four"]]:
+    i, f, g, o = gates
+    (_, c_before), (dh, dc) = before, dcarry
+    tanh_c = jnp.tanh(f * c_before + i * g)
+    # h = o * tanh(c)
+    do = dh * tanh_c
+    dc = dc + dh * o * (1 + tanh_c) * (1 - tanh_c)
+    # c = f * c_before + i * g
+    di, df, dg = dc * g, dc * c_before, dc * i
+    # i, f, g, o = s, s, tanh, s of z
+    dz = jnp.concatenate([di * i * (1 - i), df * f * (1 - f), dg * (1 + g) * (1 - g), do * o * (1 - o)], -1)
+    # z = a + h_before @ recurrent_kernel
+    return (product(dz, params["recurrent_kernel"].T), dc * f), dz
+
+
+def lstm_cell() -> Cell:
+    return Cell(
+        step=lstm_step,
+        again=lambda params, x, before, y: lstm_gates(params, before, project(params, x)),
+        step_backward=lstm_step_backward,
+        weights=weight_gradients,
+    )
+
+
+def lstm_forward(
+    params: Params,
+    x: Float[Array, "... time in"],
+    carry: HiddenAndCell,
+    lengths: Lengths = None,
+    *,
+    reverse: bool = False,
+) -> tuple[tuple[Float[Array, "... time features"], HiddenAndCell], Array]:
+    """((all hidden states, the last pair of states), the cell states before each step), from the pair `carry`."""
+    (y, (h, c)), (cells,) = forward_through_time(lstm_cell(), params, x, carry, lengths, reverse)
+    return (y, (h, c)), cells
+
+
+def lstm_backward(
+    params: Params,
+    x: Float[Array, "... time in"],
+    y: Float[Array, "... time features"],
+    carry: HiddenAndCell,
+    cells: Array,
+    dy: Float[Array, "... time features"] | None,
+    dfinal: HiddenAndCell,
+    lengths: Lengths = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Params, Float[Array, "... time in"], HiddenAndCell]:
+    """(dparams, dx, dcarry): carry and dcarry at the first step, dfinal at the last. dy may be None, for zero."""
+    dparams, dx, (dh, dc) = backward_through_time(
+        lstm_cell(), params, x, y, carry, (cells,), dy, dfinal, lengths, reverse
+    )
+    return dparams, dx, (dh, dc)
+
+
+def lstm(
+    features: int,
+    *,
+    reverse: bool = False,
+    last_only: bool = False,
+    stateful: bool = False,
+    use_bias: bool = True,
+    unit_forget_bias: bool = False,
+    kernel_init: Initializer = lecun_normal(),
+    recurrent_init: Initializer = orthogonal(),
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """Long short-term memory, from [..., time, in] to [..., time, features], the gates in the order i, f, g, o.
+
+    x may be a pair (inputs, lengths) with integer lengths [...]: from an example's length on its states stay, outputs
+    and the gradient of the inputs are zero; with `reverse` it starts at its own end. `last_only` gives the state after
+    the last step taken, [..., features]. States start from zeros; with `stateful` they live in the layer's state and
+    go on from call to call of `forward`, without gradient across (truncated back-propagation through time), and
+    `predict` starts from them. The batch is then that of `init`; zeros in the state start anew.
+
+    Parameters: kernel [in, 4 features], recurrent_kernel [features, 4 features], bias [4 features], initialised gate
+    by gate. `unit_forget_bias` adds 1 to the bias of the forget gate.
+    """
+    if unit_forget_bias and not use_bias:
+        raise ValueError("lstm: expected use_bias with unit_forget_bias, got use_bias=False")
+
+    def own_bias_init(key: Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        drawn = bias_init(key, shape, dtype)
+        return drawn.at[features : 2 * features].add(1) if unit_forget_bias else drawn
+
+    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
+        return lstm_forward(params, x, carry, lengths, reverse=reverse)
+
+    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
+        return lstm_backward(params, x, y, carry, kept, dy, dfinal, lengths, reverse=reverse)
+
+    return recurrent_layer(
+        "lstm",
+        forward,
+        backward,
+        Weights(features, 4, kernel_init, recurrent_init, {"bias": (4, own_bias_init)} if use_bias else {}),
+        make_carry=lambda h, zeros: (h, zeros),
+        keeps=("cells",),
+        reverse=reverse,
+        last_only=last_only,
+        stateful=stateful,
+    )

@@ -1,0 +1,127 @@
+"""rnn: the plain recurrent network of Elman, with f = tanh or relu.
+
+    z_t = x_t W + h_{t-1} U + b,  h_t = f(z_t),  y_t = h_t
+    dz_t = f'(z_t) (dy_t + dh_t),  dh_{t-1} = dz_t U^T
+    dW = sum x_t^T dz_t,  dU = sum h_{t-1}^T dz_t,  db = sum dz_t,  dx_t = dz_t W^T
+
+    kernel W [in, features],  recurrent_kernel U [features, features],  bias b [features]
+
+Kept: x and y. Both derivatives are read off the output: 1 - h^2, and h > 0.
+PyTorch's and ONNX's two biases are one here, their sum. Elman, *Finding structure in time* (1990).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
+
+from ...annotations import Array, Float
+from ...layer import Layer
+from ...precision import widen
+from .sequence import Weights, recurrent_layer
+from .through_time import (
+    Carry,
+    Cell,
+    Lengths,
+    Params,
+    backward_through_time,
+    forward_through_time,
+    product,
+    weight_gradients,
+)
+
+
+def rnn_step(params: Params, carry: Carry, a: Float[Array, "... features"], activation: str) -> Carry:
+    z = a + product(carry[0], params["recurrent_kernel"])  # [..., features]
+    return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
+
+
+def rnn_step_backward(params: Params, h: Array, before: Carry, dcarry: Carry, activation: str) -> tuple[Carry, Array]:
+    (dh,) = dcarry
+    # h = f(z)
+    dz = (1 + h) * (1 - h) * dh if activation == "tanh" else jnp.where(h > 0, dh, 0)
+    # z = a + before @ recurrent_kernel
+    return (product(dz, params["recurrent_kernel"].T),), dz
+
+
+def rnn_cell(activation: str) -> Cell:
+    return Cell(
+        step=functools.partial(rnn_step, activation=activation),
+        again=lambda params, x, before, y: widen(y),
+        step_backward=functools.partial(rnn_step_backward, activation=activation),
+        weights=weight_gradients,
+    )
+
+
+def rnn_forward(
+    params: Params,
+    x: Float[Array, "... time in"],
+    h: Float[Array, "... features"],
+    lengths: Lengths = None,
+    *,
+    activation: str = "tanh",
+    reverse: bool = False,
+) -> tuple[Float[Array, "... time features"], Float[Array, "... features"]]:
+    """(all hidden states, the last one), from the first hidden state h."""
+    (y, (final,)), _ = forward_through_time(rnn_cell(activation), params, x, (h,), lengths, reverse)
+    return y, final
+
+
+def rnn_backward(
+    params: Params,
+    x: Float[Array, "... time in"],
+    y: Float[Array, "... time features"],
+    h: Float[Array, "... features"],
+    dy: Float[Array, "... time features"] | None,
+    dfinal: Float[Array, "... features"],
+    lengths: Lengths = None,
+    *,
+    activation: str = "tanh",
+    reverse: bool = False,
+) -> tuple[Params, Float[Array, "... time in"], Float[Array, "... features"]]:
+    """(dparams, dx, dh): h and dh at the first step, dfinal at the last. dy may be None, for zero."""
+    dparams, dx, (dh,) = backward_through_time(
+        rnn_cell(activation), params, x, y, (h,), (), dy, (dfinal,), lengths, reverse
+    )
+    return dparams, dx, dh
+
+
+def rnn(
+    features: int,
+    *,
+    activation: str = "tanh",
+    reverse: bool = False,
+    last_only: bool = False,
+    stateful: bool = False,
+    use_bias: bool = True,
+    kernel_init: Initializer = lecun_normal(),
+    recurrent_init: Initializer = orthogonal(),
+    bias_init: Initializer = zeros,
+) -> Layer:
+    """h_t = f(x_t @ kernel + h_{t-1} @ recurrent_kernel + bias), from [..., time, in] to [..., time, features].
+
+    `activation` f is "tanh" or "relu". Parameters: kernel [in, features], recurrent_kernel [features, features],
+    bias [features]. Everything else is as in `lstm`.
+    """
+    if activation not in ("tanh", "relu"):
+        raise ValueError(f'rnn: expected activation "tanh" or "relu", got {activation!r}')
+
+    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
+        return rnn_forward(params, x, carry, lengths, activation=activation, reverse=reverse), ()
+
+    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
+        return rnn_backward(params, x, y, carry, dy, dfinal, lengths, activation=activation, reverse=reverse)
+
+    return recurrent_layer(
+        "rnn",
+        forward,
+        backward,
+        Weights(features, 1, kernel_init, recurrent_init, {"bias": (1, bias_init)} if use_bias else {}),
+        make_carry=lambda h, zeros: h,
+        reverse=reverse,
+        last_only=last_only,
+        stateful=stateful,
+    )

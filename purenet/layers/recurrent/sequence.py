@@ -1,0 +1,206 @@
+"""What the recurrent layers share: their parameters, x with or without lengths, the carry as state, and the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.nn.initializers import Initializer
+
+from ...annotations import Array, Float, PyTree
+from ...errors import LayerTypeError, LayerValueError, at
+from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
+from ...precision import wide_dtype
+from .through_time import Lengths, Params
+
+
+class Weights(NamedTuple):
+    """A cell's parameters: kernel [in, gates * features], recurrent_kernel [features, gates * features] and biases.
+
+    Kernels are drawn gate by gate, in float32 at least. `biases`: a number of gates and an initialiser each.
+    """
+
+    features: int
+    gates: int
+    kernel_init: Initializer
+    recurrent_init: Initializer
+    biases: Mapping[str, tuple[int, Initializer]]
+
+    def init(self, key: Array, inputs: Shaped) -> Params:
+        wide = wide_dtype(inputs.dtype)
+        keys = jax.random.split(key, 2 + len(self.biases))
+
+        def gate_by_gate(init: Initializer, key: Array, rows: int) -> Array:
+            blocks = [init(k, (rows, self.features), wide) for k in jax.random.split(key, self.gates)]
+            return jnp.concatenate(blocks, -1)
+
+        params = {
+            "kernel": gate_by_gate(self.kernel_init, keys[0], inputs.shape[-1]),
+            "recurrent_kernel": gate_by_gate(self.recurrent_init, keys[1], self.features),
+        }
+        for bias_key, (name, (gates, init)) in zip(keys[2:], self.biases.items(), strict=True):
+            params[name] = init(bias_key, (gates * self.features,), wide)
+        return {name: value.astype(inputs.dtype) for name, value in params.items()}
+
+    def check(self, params: PyTree, inputs: Array) -> None:
+        names = {"kernel", "recurrent_kernel", *self.biases}
+        if not isinstance(params, dict) or set(params) != names:
+            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        columns = self.gates * self.features
+        shapes = {name: (gates * self.features,) for name, (gates, _) in self.biases.items()}
+        shapes |= {"kernel": (params["kernel"].shape[0], columns), "recurrent_kernel": (self.features, columns)}
+        for name, shape in shapes.items():
+            if params[name].shape != shape:
+                raise LayerValueError(
+                    f"expected {name} {list(shape)} for {self.features} features, got {describe(params[name])}"
+                )
+        if inputs.shape[-1] != shapes["kernel"][0]:
+            raise LayerValueError(
+                f"expected x [..., time, {shapes['kernel'][0]}] for kernel {list(shapes['kernel'])}, "
+                f"got {describe(inputs)}"
+            )
+
+
+def recurrent_layer(
+    name: str,
+    run: Callable[..., Any],
+    run_backward: Callable[..., Any],
+    weights: Weights,
+    *,
+    make_carry: Callable[[Array, Array], Any],
+    keeps: tuple[str, ...] = (),
+    reverse: bool,
+    last_only: bool,
+    stateful: bool,
+) -> Layer:
+    """A layer of twins through time.
+
+        run(params, inputs, carry, lengths) -> ((y, final carry), kept)
+        run_backward(params, inputs, y, carry, kept, dy, dfinal, lengths) -> (dparams, dinputs, dcarry)
+
+    `make_carry(h, zeros)` is the carry with hidden state h and nothing else.
+    """
+    check_options(name, weights.features, reverse, stateful)
+    path = f"reversed_{name}" if reverse else name
+
+    def zero_carry(inputs: Shaped) -> Any:
+        zeros = jnp.zeros((*inputs.shape[:-2], weights.features), wide_dtype(inputs.dtype))
+        return make_carry(zeros, zeros)
+
+    def init(key: Array, x: PyTree) -> tuple[Params, State]:
+        with at(path):
+            inputs, _ = check_input(x)
+            return weights.init(key, inputs), zero_carry(inputs) if stateful else ()
+
+    def start(params: Params, state: State, x: PyTree) -> tuple[Array, Any, Lengths]:
+        inputs, lengths = check_input(x)
+        weights.check(params, inputs)
+        if not stateful:
+            return inputs, zero_carry(inputs), lengths
+        check_state(state, inputs, zero_carry(inputs))
+        return inputs, state, lengths
+
+    def output(inputs: Array, y: Array, final: Any) -> Array:
+        return jax.tree.leaves(final)[0].astype(inputs.dtype) if last_only else y
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[Array, State, Residuals]:
+        with at(path):
+            inputs, carry, lengths = start(params, state, x)
+            (y, final), kept = run(params, inputs, carry, lengths)
+            residuals = kept, y if last_only else None, carry if stateful else None
+            # Truncated back-propagation through time: no gradient from one call into the one before.
+            return output(inputs, y, final), lax.stop_gradient(final) if stateful else state, residuals
+
+    def backward(params: Params, x: PyTree, y: Array, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
+        inputs, lengths = split_lengths(x)
+        kept, states, carry = residuals
+        with at(path):
+            start = carry if stateful else zero_carry(inputs)
+            dfinal = zero_carry(inputs)
+            if last_only:  # y = h of the final carry
+                y, dfinal, dy = states, make_carry(dy, jax.tree.leaves(dfinal)[0]), None
+            dparams, dinputs, _ = run_backward(params, inputs, y, start, kept, dy, dfinal, lengths)
+        return dparams, (dinputs, None) if isinstance(x, tuple) else dinputs
+
+    def predict(params: Params, state: State, x: PyTree) -> Array:
+        with at(path):
+            inputs, carry, lengths = start(params, state, x)
+            (y, final), _ = run(params, inputs, carry, lengths)
+            return output(inputs, y, final)
+
+    return Layer(
+        init=init,
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=("x",) if last_only else ("x", "y"),
+        name=path,
+        keeps=keeps + ("states",) * last_only + ("carry",) * stateful,
+    )
+
+
+def split_lengths(x: PyTree) -> tuple[Any, Any]:
+    """(inputs, lengths), lengths None where x is one array."""
+    return x if isinstance(x, tuple) else (x, None)
+
+
+# Checks while tracing.
+
+
+def check_options(name: str, features: int, reverse: bool, stateful: bool) -> None:
+    if not isinstance(features, int) or features < 1:
+        raise ValueError(f"{name}: expected a number of features of at least 1, got {features!r}")
+    if reverse and stateful:
+        raise ValueError(f"{name}: expected reverse or stateful, got both: the end of a later chunk is not known yet")
+
+
+def check_input(x: PyTree) -> tuple[Float[Array, "... time in"], Lengths]:
+    """The halves of (inputs, lengths), or x and None."""
+    if isinstance(x, tuple) and len(x) != 2:
+        raise LayerTypeError(f"expected x as one array or a pair (inputs, lengths), got {describe(x)}")
+    inputs, lengths = split_lengths(x)
+    check_floating(inputs, "inputs" if isinstance(x, tuple) else "x")
+    if inputs.ndim < 2 or inputs.shape[-2] < 1:
+        raise LayerValueError(f"expected x [..., time, in] with at least one step, got {describe(inputs)}")
+    if isinstance(x, tuple):
+        check_lengths(lengths, inputs)
+    return inputs, lengths
+
+
+def check_lengths(lengths: Any, inputs: Shaped) -> None:
+    if not hasattr(lengths, "dtype"):
+        raise LayerTypeError(f"expected lengths as one array of integers, got {describe(lengths)}")
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise LayerTypeError(f"expected lengths of an integer dtype, got {describe(lengths)}")
+    *leading, time, _ = inputs.shape
+    if list(lengths.shape) != leading:
+        raise LayerValueError(f"expected lengths {leading} for inputs {list(inputs.shape)}, got {describe(lengths)}")
+    if isinstance(lengths, jax.ShapeDtypeStruct):
+        return
+    try:
+        known = np.asarray(lengths)
+    except jax.errors.TracerArrayConversionError:
+        return
+    if np.any((known < 0) | (known > time)):
+        raise LayerValueError(f"expected lengths in 0..{time} for {time} steps, got {known.min()} to {known.max()}")
+
+
+def check_state(state: State, inputs: Array, expected: Any) -> None:
+    shapes = [jax.tree.map(jnp.shape, carry) for carry in (state, expected)]
+    if shapes[0] == shapes[1]:
+        return
+    leaves = jax.tree.leaves(state)
+    if jax.tree.structure(state) != jax.tree.structure(expected) or leaves[0].shape[-1:] != expected_features(expected):
+        raise LayerValueError(f"expected the state that init gives, {describe(expected)}, got {describe(state)}")
+    raise LayerValueError(
+        f"expected x {[*leaves[0].shape[:-1], 'time', inputs.shape[-1]]} for the state of {describe(leaves[0])}, "
+        f"got {describe(inputs)}: a state belongs to one batch, init another for this"
+    )
+
+
+def expected_features(carry: Any) -> tuple[int, ...]:
+    return jax.tree.leaves(carry)[0].shape[-1:]

@@ -1,0 +1,196 @@
+"""Back-propagation through time: a cell's step scanned over a sequence, and its backward scanned the other way.
+
+    x [..., time, in],  y [..., time, features],  carry = (h, ...) with h [..., features]
+    a_t = x_t kernel + bias                            [..., gates * features]
+    carry_t = step(carry_{t-1}, a_t),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
+    dcarry_{t-1}, dz_t = step_backward(gates_t, carry_{t-1}, dcarry_t + (dy_t, 0))
+
+Time is walked in chunks of up to 32 steps. What need not wait for the step before is one product a chunk: a forward;
+in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So nothing of the gates'
+size ever spans all steps. Kept: x, y and of the carry what y does not show. From an example's length on, its carry
+stays; outputs, and gradients of inputs, are zero. Werbos, *Backpropagation through time: what it does and how to do
+it* (1990). Carries and sums are at least float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ...annotations import Array, Float, Integer, PyTree
+from ...precision import wide_dtype, widen
+
+Params = dict[str, Array]
+Carry = tuple[Array, ...]
+Lengths = Integer[Array, "..."] | None
+Steps = Integer[Array, "steps"]
+
+CHUNK = 32
+
+
+class Cell(NamedTuple):
+    """One step of a recurrent network and its backward. All but `step` and `step_backward` see a chunk of steps.
+
+    - `step(params, carry, a) -> carry`, carry = (h, ...).
+    - `again(params, x, before, y) -> gates`: what the backward of a step reads, from x, h of the step before and h.
+    - `step_backward(params, gates, before, dcarry) -> (dbefore, dz)`, `before` and `dbefore` of the carry before.
+    - `weights(params, gates, x, before, dz) -> (dparams, dx)`.
+    """
+
+    step: Callable[..., Carry]
+    again: Callable[..., PyTree]
+    step_backward: Callable[..., tuple[Carry, PyTree]]
+    weights: Callable[..., tuple[Params, Array]]
+
+
+def forward_through_time(
+    cell: Cell, params: Params, x: Float[Array, "... time in"], carry: Carry, lengths: Lengths, reverse: bool
+) -> tuple[tuple[Float[Array, "... time features"], Carry], Carry]:
+    """((y, final carry), what of the carry before each step y does not show)."""
+    time = x.shape[-2]
+
+    def one(carry: Carry, now: Any) -> Any:
+        a, active = now
+        after = select(active, cell.step(params, carry, a), carry)
+        y = select(active, after[0], jnp.zeros_like(after[0]))
+        return after, (y.astype(x.dtype), carry[1:])
+
+    def chunk(carry: Carry, steps: Steps) -> Any:
+        a = project(params, pick(x, steps))  # [steps, ..., gates * features]
+        return lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
+
+    final, (y, hidden_carries) = lax.scan(chunk, jax.tree.map(widen, carry), chunks(time, reverse))
+    return (unpick(y, time, reverse), like(final, carry)), hidden_carries
+
+
+def backward_through_time(
+    cell: Cell,
+    params: Params,
+    x: Float[Array, "... time in"],
+    y: Float[Array, "... time features"],
+    carry: Carry,
+    hidden_carries: Carry,
+    dy: Float[Array, "... time features"] | None,
+    dfinal: Carry,
+    lengths: Lengths,
+    reverse: bool,
+) -> tuple[Params, Float[Array, "... time in"], Carry]:
+    """(dparams, dx, gradient of the first carry), from the gradients of y (None for zero) and of the final carry."""
+    time = x.shape[-2]
+
+    def one(dcarry: Carry, now: Any) -> Any:
+        gates, before, dy, active = now
+        dh, *rest = dcarry
+        # y = h
+        dh = dh if dy is None else dh + widen(dy)
+        dbefore, dz = cell.step_backward(params, gates, before, (dh, *rest))
+        dz = select(active, dz, jnp.zeros_like(dz))
+        return select(active, dbefore, dcarry), dz.astype(x.dtype)
+
+    def chunk(sums: tuple[Carry, Params], now: Any) -> Any:
+        dcarry, dparams = sums
+        steps, hidden_carry = now
+        active = active_if_any(steps, x, lengths)
+        x_now = pick(x, steps)  # [steps, ..., in]
+        x_now = select(active, x_now, jnp.zeros_like(x_now))
+        before = hidden_before(y, carry[0], steps, lengths, reverse)  # [steps, ..., features]
+        gates = cell.again(params, x_now, before, pick(y, steps))
+        each = (gates, (before, *hidden_carry), None if dy is None else pick(dy, steps), active)
+        dcarry, dz = lax.scan(one, dcarry, each, reverse=True)
+        dparams_now, dx = cell.weights(params, gates, x_now, before, dz)
+        return (dcarry, jax.tree.map(jnp.add, dparams, dparams_now)), dx.astype(x.dtype)
+
+    none_yet = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p.dtype)), params)
+    sums = jax.tree.map(widen, dfinal), none_yet
+    (dcarry, dparams), dx = lax.scan(chunk, sums, (chunks(time, reverse), hidden_carries), reverse=True)
+    return like(dparams, params), unpick(dx, time, reverse), like(dcarry, carry)
+
+
+# Products.
+
+
+def product(x: Float[Array, "... in"], kernel: Float[Array, "in out"]) -> Float[Array, "... out"]:
+    """x @ kernel, summed in float32 at least; x is rounded to the kernel's dtype, as a stored state would be."""
+    return jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=wide_dtype(kernel.dtype))
+
+
+def project(params: Params, x: Float[Array, "steps ... in"]) -> Float[Array, "steps ... out"]:
+    a = product(x, params["kernel"])
+    return a + jnp.broadcast_to(widen(params["bias"]), a.shape) if "bias" in params else a
+
+
+def outer(x: Float[Array, "steps ... in"], dz: Float[Array, "steps ... out"]) -> Float[Array, "in out"]:
+    """sum x^T dz over steps and examples, in float32 at least."""
+    x, dz = (value.reshape(-1, value.shape[-1]) for value in (x, dz))
+    return product(x.T, dz)
+
+
+def total(dz: Float[Array, "steps ... out"]) -> Float[Array, " out"]:
+    return jnp.sum(widen(dz), tuple(range(dz.ndim - 1)))
+
+
+def weight_gradients(params: Params, gates: PyTree, x: Array, before: Array, dz: Array) -> tuple[Params, Array]:
+    """For z = x @ kernel + bias + before @ recurrent_kernel: (dparams, dx)."""
+    dparams = {"kernel": outer(x, dz), "recurrent_kernel": outer(before, dz)}
+    if "bias" in params:
+        dparams["bias"] = total(dz)
+    return dparams, product(dz, params["kernel"].T)
+
+
+# Steps.
+
+
+def chunks(time: int, reverse: bool) -> Integer[Array, "chunks steps"]:
+    """The steps in the order they are taken, a row a chunk. The last row may go on beyond the sequence."""
+    count = -(-time // CHUNK)
+    size = -(-time // count)
+    steps = np.arange(count * size, dtype=np.int32).reshape(count, size)
+    return jnp.asarray(time - 1 - steps if reverse else steps)
+
+
+def pick(x: Float[Array, "... time features"], steps: Steps) -> Float[Array, "steps ... features"]:
+    """x at some steps, which become the first axis. Steps outside the sequence read one inside."""
+    return jnp.moveaxis(jnp.take(x, steps, axis=-2, mode="clip"), -2, 0)
+
+
+def unpick(y: Float[Array, "chunks steps ... features"], time: int, reverse: bool) -> Float[Array, "... time features"]:
+    y = y.reshape(-1, *y.shape[2:])[:time]
+    return jnp.moveaxis(jnp.flip(y, 0) if reverse else y, 0, -2)
+
+
+def active_at(steps: Steps, x: Float[Array, "... time _"], lengths: Lengths) -> Array:
+    """Which examples have these steps: boolean [steps, ..., 1]."""
+    leading = x.shape[:-2]
+    ends = jnp.full(leading, x.shape[-2], steps.dtype) if lengths is None else lengths.astype(steps.dtype)
+    shape = (steps.size, *leading, 1)
+    steps = jnp.broadcast_to(steps.reshape(-1, *[1] * len(leading), 1), shape)
+    return (steps >= 0) & (steps < jnp.broadcast_to(ends[None, ..., None], shape))
+
+
+def active_if_any(steps: Steps, x: Float[Array, "... time _"], lengths: Lengths) -> Array | None:
+    """None where every example has every step of every chunk, which is known before tracing."""
+    all_inside = x.shape[-2] % steps.size == 0
+    return None if lengths is None and all_inside else active_at(steps, x, lengths)
+
+
+def hidden_before(
+    y: Float[Array, "... time features"], h: Float[Array, "... features"], steps: Steps, lengths: Lengths, reverse: bool
+) -> Float[Array, "steps ... features"]:
+    """The states that these steps start from: the output of the step before, or h where an example has none."""
+    steps_before = steps + 1 if reverse else steps - 1
+    before = pick(y, steps_before)
+    return select(active_at(steps_before, y, lengths), before, jnp.broadcast_to(h.astype(y.dtype)[None], before.shape))
+
+
+def select(active: Array | None, new: PyTree, old: PyTree) -> PyTree:
+    return new if active is None else jax.tree.map(lambda a, b: jnp.where(active, a, b), new, old)
+
+
+def like(values: PyTree, originals: PyTree) -> PyTree:
+    """The values in the originals' dtypes."""
+    return jax.tree.map(lambda value, original: value.astype(original.dtype), values, originals)
