@@ -1,0 +1,365 @@
+"""What normalising layers and weights promise beyond the table: statistics, their state, shards, large offsets."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import purenet as pn
+from purenet.layer import run_backward
+from purenet.train import init_train_state, make_step
+
+ROOT = Path(__file__).parent.parent
+
+
+def drawn(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def pull(layer: pn.Layer, params: Any, state: Any, x: Any, dy: Any) -> Any:
+    """(y, new_state, dparams, dx)."""
+    y, state, residuals = layer.forward(params, state, x, None)
+    return y, state, *run_backward(layer, params, x, y, residuals, dy)
+
+
+def assert_close(actual: Any, expected: Any, relative: float = 1e-13) -> None:
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    for mine, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=relative * np.max(np.abs(theirs)))
+
+
+# Batch statistics and their running means.
+
+
+def test_batch_norm_normalises_by_the_batch_and_predicts_by_running_statistics() -> None:
+    layer = pn.batch_norm(momentum=0.7, eps=1e-3)
+    with jax.enable_x64(True):
+        batches = [3 + 2 * drawn(4, 5, 6, seed=seed) for seed in range(3)]
+        params, state = layer.init(jax.random.key(0), batches[0])
+        params = {"scale": jnp.arange(1.0, 7.0), "bias": jnp.arange(6.0)}
+        mean, var = np.zeros(6), np.ones(6)
+        for x in batches:
+            y, state, _ = layer.forward(params, state, x, None)
+            rows = x.reshape(-1, 6)
+            xhat = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-3)
+            assert_close(y, (xhat * np.arange(1, 7) + np.arange(6)).reshape(x.shape))
+            mean, var = 0.7 * mean + 0.3 * rows.mean(0), 0.7 * var + 0.3 * rows.var(0)
+        assert_close(state, {"mean": mean, "var": var})
+        frozen = (batches[0] - mean) / np.sqrt(var + 1e-3) * np.arange(1, 7) + np.arange(6)
+        assert_close(layer.predict(params, state, batches[0]), frozen)
+        assert_close(layer.predict(params, state, batches[0][0]), frozen[0])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 1.0])
+def test_momentum_is_the_part_of_the_old_statistics_that_stays(momentum: float) -> None:
+    x = jnp.asarray(drawn(8, 3), jnp.float32)
+    layer = pn.batch_norm(momentum=momentum, unbiased=True)
+    params, state = layer.init(jax.random.key(0), x)
+    _, after, _ = layer.forward(params, state, x, None)
+    batch = {"mean": jnp.mean(x, 0), "var": jnp.var(x, 0, ddof=1)}
+    assert_close(after, state if momentum else batch, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_state_is_float32_at_least(dtype: Any) -> None:
+    x = jnp.asarray(drawn(8, 3), dtype)
+    for layer in (pn.batch_norm(), pn.spectral_norm(pn.dense(4))):
+        params, state = layer.init(jax.random.key(0), x)
+        _, after, _ = layer.forward(params, state, x, None)
+        assert {leaf.dtype for leaf in jax.tree.leaves((state, after))} == {jnp.dtype(jnp.float32)}
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+
+
+def test_state_carries_no_gradient() -> None:
+    x = jnp.asarray(drawn(8, 3), jnp.float32)
+    for layer in (pn.batch_norm(), pn.spectral_norm(pn.dense(4))):
+        params, state = layer.init(jax.random.key(0), x)
+
+        def total(params: Any, x: Any, layer: pn.Layer = layer, state: Any = state) -> Any:
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(layer.forward(params, state, x, None)[1]))
+
+        gradients = jax.grad(total, (0, 1))(params, x)
+        assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradients))
+
+
+def test_training_threads_the_state_and_predict_reads_it() -> None:
+    """A network whose inputs lie far from zero: only running statistics can bring predictions near the targets."""
+    random = np.random.default_rng(0)
+    x = jnp.asarray(50 + 4 * random.normal(size=(64, 3)), jnp.float32)
+    targets = jnp.tanh((x - 50) / 4) @ jnp.asarray(random.normal(size=(3, 2)), jnp.float32)
+    net = pn.objective(pn.serial(pn.batch_norm(), pn.dense(8), pn.tanh(), pn.dense(2)), pn.losses.squared_error())
+    optimizer = optax.adam(0.02)
+    before = init_train_state(net, optimizer, jax.random.key(0), (x, targets))
+    step = jax.jit(make_step(net, optimizer))
+    after = before
+    for _ in range(150):
+        after, metrics = step(after, (x, targets))
+    assert_close(after.state[0], {"mean": jnp.mean(x, 0), "var": jnp.var(x, 0)}, 1e-4)
+    predicted = net.predict(after.params, after.state, (x, targets))
+    assert predicted == pytest.approx(float(metrics["loss"]), rel=0.2)
+    assert predicted < 0.1 * net.predict(after.params, before.state, (x, targets))
+
+
+# Shards.
+
+
+def test_batch_norm_over_a_vmapped_axis_is_that_of_the_whole_batch() -> None:
+    """Statistics, state and gradients; the parameters' gradients are the shards', to be summed."""
+    with jax.enable_x64(True):
+        x, dy = drawn(6, 4, 3), drawn(6, 4, 3, seed=1)
+        whole, sharded = (pn.batch_norm(unbiased=True, axis_name=name) for name in (None, "shards"))
+        _, state = whole.init(jax.random.key(0), x)
+        params = {"scale": jnp.arange(1.0, 4.0), "bias": jnp.arange(3.0)}
+        expected = pull(whole, params, state, x, dy)
+        apart = jax.vmap(
+            functools.partial(pull, sharded), (None, None, 0, 0), out_axes=(0, None, 0, 0), axis_name="shards"
+        )
+        for shards in (2, 6):
+            x_shards, dy_shards = (value.reshape(shards, -1, 4, 3) for value in (x, dy))
+            y, after, dparams, dx = apart(params, state, x_shards, dy_shards)
+            dparams = jax.tree.map(lambda leaf: leaf.sum(0), dparams)
+            assert_close((y.reshape(x.shape), after, dparams, dx.reshape(x.shape)), expected)
+        gradients = jax.grad(lambda p, x: jnp.vdot(whole.forward(p, state, x, None)[0], dy), (0, 1))(params, x)
+        assert_close(expected[2:], gradients)
+
+
+SHARDED = """
+import functools, jax, jax.numpy as jnp, numpy as np, purenet as pn
+from jax.sharding import AxisType, PartitionSpec as P
+from test_normalisation import assert_close, drawn, pull
+
+jax.config.update("jax_enable_x64", True)
+x, dy = drawn(6, 4, 3), drawn(6, 4, 3, seed=1)
+whole, sharded = (pn.batch_norm(unbiased=True, axis_name=name) for name in (None, "shards"))
+_, state = whole.init(jax.random.key(0), x)
+params = {"scale": jnp.arange(1.0, 4.0), "bias": jnp.arange(3.0)}
+
+def on_a_shard(params, state, x, dy):
+    y, after, dparams, dx = pull(sharded, params, state, x, dy)
+    return y, after, jax.lax.psum(dparams, "shards"), dx
+
+mesh = jax.make_mesh((2,), ("shards",), axis_types=(AxisType.Auto,))
+apart = jax.shard_map(
+    on_a_shard, mesh=mesh, in_specs=(P(), P(), P("shards"), P("shards")), out_specs=(P("shards"), P(), P(), P("shards"))
+)
+assert_close(jax.jit(apart)(params, state, x, dy), pull(whole, params, state, x, dy))
+print("equal on", len(jax.devices()), "devices")
+"""
+
+
+def test_batch_norm_on_two_devices_is_that_of_the_whole_batch() -> None:
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.stdout == "equal on 2 devices\n", done.stderr
+
+
+# Numbers.
+
+
+FAR_AWAY = {
+    "layer_norm": (pn.layer_norm(), (3, 64), (1,)),
+    "batch_norm": (pn.batch_norm(), (64, 3), (0,)),
+    "group_norm": (pn.group_norm(1), (2, 8, 8, 4), (1, 2, 3)),
+    "instance_norm": (pn.instance_norm(), (2, 8, 8, 4), (1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", FAR_AWAY)
+def test_a_large_offset_does_not_destroy_the_variance(name: str) -> None:
+    """Values 10000 away from zero, one apart: E[x^2] - E[x]^2 in float32 would be off by several times the variance."""
+    layer, shape, axes = FAR_AWAY[name]
+    x = (1e4 + drawn(*shape)).astype(np.float32)
+    params, state = layer.init(jax.random.key(0), x)
+    exact = x.astype(np.float64)
+    xhat = (exact - exact.mean(axes, keepdims=True)) / np.sqrt(exact.var(axes, keepdims=True) + 1e-5)
+    y = jax.jit(lambda x: layer.forward(params, state, x, None)[0])(x)
+    np.testing.assert_allclose(y, xhat, rtol=0, atol=2e-3)  # the mean alone is rounded by 1e4 * 2**-24
+
+
+def test_l2_normalize_is_finite_at_zero_and_its_norm_clamped_below_eps() -> None:
+    layer = pn.l2_normalize(eps=0.5)
+    x = jnp.asarray([[0.0, 0.0], [0.3, 0.0], [0.6, 0.8]], jnp.float32)
+    dy = jnp.asarray([[1.0, 2.0]] * 3, jnp.float32)
+    y, _, _, dx = pull(layer, (), (), x, dy)
+    np.testing.assert_allclose(y, [[0, 0], [0.6, 0], [0.6, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(dx, [[2, 4], [2, 4], [1 - 0.6 * 2.2, 2 - 0.8 * 2.2]], atol=1e-6)
+    zero = jnp.zeros((1, 2), jnp.float32)
+    y, _, _, dx = pull(pn.l2_normalize(), (), (), zero, dy[:1])
+    assert not np.any(y)
+    np.testing.assert_allclose(dx, dy[:1] / 1e-12, rtol=1e-6)
+
+
+def test_rms_norm_survives_values_whose_cube_does_not() -> None:
+    """rstd is 1e14 here, its cube more than float32 holds."""
+    layer = pn.rms_norm(eps=0.0)
+    params, _ = layer.init(jax.random.key(0), jnp.zeros((1, 8), jnp.float32))
+    x, dy = drawn(3, 8).astype(np.float32), drawn(3, 8, seed=1).astype(np.float32)
+    dx, tiny = (pull(layer, params, (), x * scale, dy * scale)[3] for scale in (np.float32(1), np.float32(1e-14)))
+    assert_close(tiny, dx, 1e-5)
+
+
+def test_one_group_is_layer_norm_over_space_and_channels() -> None:
+    x = jnp.asarray(drawn(3, 4, 5, 6), jnp.float32)
+    group, layer = pn.group_norm(1, use_scale=False, use_bias=False), pn.layer_norm(use_scale=False, use_bias=False)
+    y = layer.forward({}, (), x.reshape(3, -1), None)[0]
+    assert_close(group.forward({}, (), x, None)[0], y.reshape(x.shape), 1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_axes_before_the_spatial_ones_are_examples(dimensions: int) -> None:
+    x = jnp.asarray(drawn(2, 3, 4, 5, 6), jnp.float32)
+    for layer in (pn.group_norm(2, dimensions=dimensions), pn.instance_norm(dimensions=dimensions)):
+        params, _ = layer.init(jax.random.key(0), x)
+        one = functools.partial(layer.predict, params, ())
+        for _ in range(4 - dimensions):
+            one = jax.vmap(one)
+        assert_close(layer.predict(params, (), x), one(x), 1e-6)
+
+
+# Weights.
+
+
+def reparametrised() -> list[pn.Layer]:
+    return [
+        wrap(layer)
+        for wrap in (pn.weight_standardize, pn.weight_norm, pn.spectral_norm)
+        for layer in (pn.dense(4), pn.conv(4, (3, 3)))
+    ]
+
+
+@pytest.mark.parametrize("layer", reparametrised(), ids=lambda layer: f"{layer.name} of {layer.parts[0][1].name}")
+def test_the_length_of_the_kernel_does_not_matter(layer: pn.Layer) -> None:
+    """A kernel three times as large gives the same y, so the gradient has nothing along the kernel."""
+    with jax.enable_x64(True):
+        x, dy = drawn(2, 5, 5, 3), drawn(2, 5, 5, 4, seed=1)
+        params, state = layer.init(jax.random.key(0), x)
+        y, _, dparams, dx = jax.jit(functools.partial(pull, layer))(params, state, x, dy)
+        longer = {**params, "kernel": 3 * params["kernel"]}
+        assert_close(jax.jit(layer.forward)(longer, state, x, None)[0], y, 1e-8)
+        along = dparams["kernel"] * params["kernel"]
+        assert abs(jnp.sum(along)) <= 1e-8 * jnp.sum(jnp.abs(along))
+        gradients = jax.grad(lambda p, x: jnp.vdot(layer.forward(p, state, x, None)[0], dy), (0, 1))(params, x)
+        assert_close((dparams, dx), gradients)
+
+
+def test_weight_norm_starts_as_the_layer_itself() -> None:
+    x, key = jnp.asarray(drawn(5, 6), jnp.float32), jax.random.key(3)
+    bare, normed = pn.dense(4), pn.weight_norm(pn.dense(4))
+    (params, _), (normed_params, _) = bare.init(jax.random.clone(key), x), normed.init(key, x)
+    assert_close(normed.predict(normed_params, (), x), bare.predict(params, (), x), 1e-6)
+
+
+@pytest.mark.parametrize("wrap", [pn.weight_standardize, pn.weight_norm, pn.spectral_norm])
+def test_a_kernel_of_zeros_gives_finite_values_and_gradients(wrap: Any) -> None:
+    x = jnp.asarray(drawn(5, 6), jnp.float32)
+    layer = wrap(pn.dense(4, kernel_init=jax.nn.initializers.zeros))
+    params, state = layer.init(jax.random.key(0), x)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(pull(layer, params, state, x, x[:, :4])))
+
+
+def test_spectral_norm_finds_the_largest_singular_value_in_training_alone() -> None:
+    with jax.enable_x64(True):
+        x = np.eye(6)
+        layer = pn.spectral_norm(pn.dense(4, use_bias=False))
+        params, state = layer.init(jax.random.key(0), x)
+        params = {"kernel": jnp.asarray(drawn(6, 4))}  # not the kernel that init saw
+        forward = jax.jit(layer.forward)
+        for _ in range(60):
+            y, state, _ = forward(params, state, x, None)
+        assert_close(y, np.asarray(params["kernel"]) / np.linalg.norm(params["kernel"], 2), 1e-9)
+        assert_close(layer.predict(params, state, x), y)
+        assert_close(layer.predict({"kernel": 2 * params["kernel"]}, state, x), y)
+
+
+# PyTorch, where it is installed.
+
+
+def torch_or_skip() -> Any:
+    return pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.35])
+def test_batch_norm_equals_pytorchs_over_several_steps(momentum: float) -> None:
+    torch = torch_or_skip()
+    theirs = torch.nn.BatchNorm2d(6, momentum=momentum, dtype=torch.float64)
+    layer = pn.batch_norm(momentum=1 - momentum, unbiased=True)
+    with jax.enable_x64(True):
+        params, state = layer.init(jax.random.key(0), np.zeros((2, 3, 4, 6)))
+        for seed in range(4):
+            x = 2 + 3 * drawn(2, 3, 4, 6, seed=seed)
+            y, state, _ = layer.forward(params, state, x, None)
+            assert_close(y, channels_last(theirs(channels_first(torch, x))), 1e-12)
+        assert_close(state, {"mean": theirs.running_mean.numpy(), "var": theirs.running_var.numpy()})
+        theirs.eval()
+        assert_close(layer.predict(params, state, x), channels_last(theirs(channels_first(torch, x))), 1e-12)
+
+
+def test_groups_instances_and_root_mean_squares_equal_pytorchs() -> None:
+    torch = torch_or_skip()
+    with jax.enable_x64(True):
+        x = drawn(2, 3, 4, 6)
+        scale, bias = np.arange(1.0, 7.0), np.arange(6.0)
+        params = {"scale": scale, "bias": bias}
+        group, instance = torch.nn.GroupNorm(3, 6), torch.nn.InstanceNorm2d(6, affine=True)
+        for theirs, mine in ((group, pn.group_norm(3)), (instance, pn.instance_norm())):
+            theirs.load_state_dict({"weight": torch.tensor(scale), "bias": torch.tensor(bias)})
+            expected = channels_last(theirs.double()(channels_first(torch, x)))
+            assert_close(mine.predict(params, (), x), expected, 1e-12)
+        root = torch.nn.RMSNorm(6, eps=1e-3, dtype=torch.float64)
+        assert_close(pn.rms_norm(eps=1e-3).predict({"scale": np.ones(6)}, (), x), root(torch.tensor(x)).detach(), 1e-12)
+        unit = torch.nn.functional.normalize(torch.tensor(x), dim=1)
+        assert_close(pn.l2_normalize(axis=1).predict((), (), x), unit, 1e-12)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_spectral_norm_equals_pytorchs_over_several_steps(iterations: int) -> None:
+    """Values, gradients, and what evaluation takes; from the same vectors."""
+    torch = torch_or_skip()
+    linear = torch.nn.Linear(6, 4, dtype=torch.float64)
+    theirs = torch.nn.utils.parametrizations.spectral_norm(linear, n_power_iterations=iterations)
+    raw, vectors = theirs.parametrizations.weight.original, theirs.parametrizations.weight[0]
+    with jax.enable_x64(True):
+        layer = pn.spectral_norm(pn.dense(4), iterations=iterations)
+        params = {"kernel": raw.detach().numpy().T, "bias": theirs.bias.detach().numpy()}
+        state = {"kernel": {"u": np.array(vectors._u), "v": np.array(vectors._v)}, "inside": ()}
+        for seed in range(3):
+            x, dy = drawn(5, 6, seed=seed), drawn(5, 4, seed=seed + 10)
+            y, state, dparams, _ = pull(layer, params, state, x, dy)
+            raw.grad = None
+            expected = theirs(torch.tensor(x))
+            expected.backward(torch.tensor(dy))
+            assert_close((y, dparams["kernel"]), (expected.detach(), raw.grad.numpy().T), 1e-12)
+        theirs.eval()
+        assert_close(layer.predict(params, state, x), theirs(torch.tensor(x)).detach(), 1e-12)
+
+
+def test_weight_norm_equals_pytorchs() -> None:
+    torch = torch_or_skip()
+    theirs = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(6, 4, dtype=torch.float64))
+    scale, kernel = (value.detach().numpy() for value in theirs.parametrizations.weight.parameters())
+    with jax.enable_x64(True):
+        x = drawn(5, 6)
+        params = {"kernel": kernel.T, "scale": scale[:, 0], "bias": theirs.bias.detach().numpy()}
+        assert_close(pn.weight_norm(pn.dense(4)).predict(params, (), x), theirs(torch.tensor(x)).detach(), 1e-12)
+
+
+def channels_first(torch: Any, x: Any) -> Any:
+    return torch.tensor(np.moveaxis(x, -1, 1))
+
+
+def channels_last(x: Any) -> Any:
+    return np.moveaxis(x.detach().numpy(), 1, -1)
