@@ -127,6 +127,12 @@ def everything_inside(part: Layer) -> str:
     return f"everything inside {part.name}"
 
 
+def sides(layer: Layer) -> tuple[Value, ...]:
+    """What becomes of a layer's own input and output, for a combinator that hands both through."""
+    planned = {value.label: value for value in layer.values}
+    return tuple(planned.get(side) or leaf_value(layer, side) for side in ("input", "output"))
+
+
 def leaf_value(layer: Layer, side: str) -> Value:
     letter = {"input": "x", "output": "y"}[side]
     if letter in layer.needs:

@@ -94,6 +94,19 @@ def at_step(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return named
 
 
+def reassembled(layer: Layer, change: Callable[[Layer], Layer]) -> Layer | None:
+    """The combinator made of changed parts; None for a layer without parts, or one that has a function of its own in
+    place of the combinator's, which would be lost."""
+    if layer.assemble is None or not layer.parts:
+        return None
+    anew = layer.assemble([part for _, part in layer.parts])
+    for name in ("forward", "backward", "predict", "rebuild"):
+        own, other = getattr(layer, name), getattr(anew, name)
+        if getattr(own, "__code__", own) is not getattr(other, "__code__", other):
+            return None  # closures of one `def` share their code
+    return layer.assemble([change(part) for _, part in layer.parts])._replace(name=layer.name)
+
+
 def spec(x: PyTree) -> Static:
     """Shapes and dtypes of a value, to compare its gradient with when the value itself is gone."""
     leaves, tree = jax.tree.flatten(x)

@@ -5,9 +5,8 @@ Chen et al., *Training Deep Nets with Sublinear Memory Cost* (2016).
 
 from __future__ import annotations
 
-from jax import lax
-
 from ..annotations import PyTree
+from ..barrier import not_before
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, everything_inside
 from ..randomness import clone_key
@@ -17,8 +16,9 @@ from ._named import at_step
 def remat(layer: Layer) -> Layer:
     """The same layer, its residuals rebuilt by a second forward inside the backward.
 
-    Kept: x, the state and the key. An optimisation barrier over x and dy keeps XLA from merging the second forward
-    with the first (outside a scan), and from running it before dy is there.
+    Kept: x, the state and the key. On accelerators a barrier over x and dy keeps XLA from merging the second forward
+    with the first (outside a scan), and from running it before dy is there: `purenet.barrier`. What the second
+    forward would compute for y alone, its last matrix product, is dead code unless the layer reads y.
     """
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
@@ -27,7 +27,7 @@ def remat(layer: Layer) -> Layer:
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         state, key = residuals
-        x, dy = lax.optimization_barrier((x, dy))
+        dy, x = not_before(dy, x)
         y, _, extra = at_step("remat", layer.forward)(params, state, x, clone_key(key))
         return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
 

@@ -2,6 +2,109 @@
 
 from __future__ import annotations
 
-from .calls import Table
+from collections.abc import Mapping
+from typing import Any
 
-TABLE: Table = {}
+import jax
+import jax.numpy as jnp
+
+import purenet as pn
+
+from .calls import Table, forward, init
+
+X = jnp.ones((4, 6))
+NET = pn.serial(embed=pn.dense(5, use_bias=False), act=pn.tanh(), head=pn.dense(6))
+TIED = pn.tied(NET, {"head.kernel": "embed.kernel.T"})
+
+
+def tied(ties: Mapping[str, str]) -> Any:
+    return init(pn.tied(NET, ties), X)
+
+
+def params_of(net: pn.Layer) -> Any:
+    return net.init(jax.random.key(0), X)[0]
+
+
+TABLE: Table = {
+    "frozen: shape inside": (
+        forward(pn.frozen(NET), params_of(NET), jnp.ones((4, 5))),
+        ValueError,
+        r"frozen.serial.embed.dense: expected x \[..., 6\]",
+    ),
+    "tied: no such parameter": (
+        tied({"head.kernel": "embed.table.T"}),
+        ValueError,
+        r"tied: expected the path of a parameter, got 'embed.table.T': there are embed.kernel, head.bias, head.kernel",
+    ),
+    "tied: no such target": (
+        tied({"head.weight": "embed.kernel"}),
+        ValueError,
+        "tied: expected the path of a parameter, got 'head.weight'",
+    ),
+    "tied: not transposed": (
+        tied({"head.kernel": "embed.kernel"}),
+        ValueError,
+        r"tied: expected embed.kernel of the shape of head.kernel \[5, 6\], got float32 \[6, 5\]",
+    ),
+    "tied: a chain": (
+        lambda: pn.tied(NET, {"a": "b.T", "b": "c"}),
+        ValueError,
+        "tied: a is to be b.T, which is a target itself: name the last source",
+    ),
+    "tied: nothing": (lambda: pn.tied(NET, {}), ValueError, "tied: expected at least one pair of a target and its"),
+    "tied: no mapping": (
+        lambda: pn.tied(NET, ["head.kernel"]),  # pyright: ignore[reportArgumentType]
+        TypeError,
+        'tied: expected paths {"target": "source"}, got list of 1',
+    ),
+    "tied: the network's own parameters": (
+        forward(TIED, params_of(NET), X),
+        ValueError,
+        r"tied: expected None for head.kernel, which is embed.kernel.T, got float32 \[5, 6\]: take the parameters of",
+    ),
+    "tied: shape inside": (
+        forward(TIED, params_of(TIED), jnp.ones((4, 5))),
+        ValueError,
+        r"tied.serial.embed.dense: expected x \[..., 6\]",
+    ),
+    "with_dtype: an integer dtype": (
+        lambda: pn.with_dtype(NET, jnp.int32),
+        ValueError,
+        "with_dtype: expected a floating dtype such as jnp.bfloat16, got .*int32",
+    ),
+    "with_dtype: no dtype": (
+        lambda: pn.with_dtype(NET, jnp.bfloat16, output_dtype="narrow"),
+        ValueError,
+        "with_dtype: expected a floating dtype such as jnp.bfloat16, got 'narrow'",
+    ),
+    "with_dtype: shape inside": (
+        forward(pn.with_dtype(NET, jnp.bfloat16), params_of(NET), jnp.ones((4, 5))),
+        ValueError,
+        r"with_dtype.serial.embed.dense: expected x \[..., 6\] for kernel \[6, 5\], got bfloat16 \[4, 5\]",
+    ),
+    "branch: outputs that do not fit": (
+        init(pn.branch(pn.dense(2), pn.dense(3), axis=0), X),
+        ValueError,
+        'parallel: "concatenate" cannot combine branches',
+    ),
+    "scale_gradient: no number": (
+        lambda: pn.scale_gradient("reverse"),  # pyright: ignore[reportArgumentType]
+        ValueError,
+        "scale_gradient: expected a finite number as factor, got 'reverse'",
+    ),
+    "scale_gradient: not finite": (
+        lambda: pn.scale_gradient(float("nan")),
+        ValueError,
+        "scale_gradient: expected a finite number as factor, got nan",
+    ),
+    "scale_gradient: integers": (
+        forward(pn.scale_gradient(-1), (), jnp.arange(3)),
+        TypeError,
+        "scale_gradient: expected x of a floating dtype",
+    ),
+    "summary: no key": (
+        lambda: pn.summary(pn.serial(pn.dense(3), pn.dropout(0.5)), X),
+        TypeError,
+        r"serial\[1\].dropout: expected a key, got None",
+    ),
+}

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from .inputs import Row
+import numpy as np
+
+from ... import combine, layers
+from ...layer import Layer
+from .inputs import FEATURE_ROWS, FEATURES, Row, spread
+
+
+def squash(features: int) -> Layer:
+    return combine.serial(layers.dense(features), layers.gelu(), layers.dense(features), layers.tanh())
 
 
 def rows() -> list[Row]:
-    return []
+    serial, dense = combine.serial, layers.dense
+    autoencoder = serial(embed=dense(4, use_bias=False), act=layers.tanh(), head=dense(FEATURES))
+    twice = serial(a=dense(FEATURES), act=layers.gelu(), b=dense(FEATURES), c=dense(FEATURES))
+    return [
+        ("branch", combine.branch(serial(dense(3), layers.tanh()), dense(2)), FEATURE_ROWS),
+        ("frozen", serial(dense(4), combine.frozen(squash(3)), dense(2)), FEATURE_ROWS),
+        ("scale_gradient", combine.scale_gradient(-0.5), spread),
+        ("tied", combine.tied(autoencoder, {"head.kernel": "embed.kernel.T"}), FEATURE_ROWS),
+        ("tied, three uses", combine.tied(twice, {"b.kernel": "a.kernel.T", "c.kernel": "a.kernel"}), FEATURE_ROWS),
+        ("with_dtype", combine.with_dtype(squash(3), np.float64), FEATURE_ROWS),
+    ]

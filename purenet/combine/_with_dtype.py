@@ -1,0 +1,147 @@
+"""with_dtype: mixed precision. Parameters, state, x and y in their own dtype, the arithmetic between in another.
+
+y = cast(f(cast(params), cast(x)))        dparams = cast(f'(cast(dy)))
+
+What is kept between forward and backward is in the compute dtype: half the bytes with bfloat16. The casts of the
+parameters are not kept but made again where they are used, inside scans too.
+Micikevicius et al., *Mixed Precision Training* (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..annotations import PyTree
+from ..errors import at
+from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
+from ..planning import KEPT, REBUILT
+from ..static import Static
+from ._named import at_step, reassembled, spec
+
+
+def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) -> Layer:
+    """The layer computed in `compute_dtype` (jnp.bfloat16), with parameters and their gradients in their own dtype.
+
+    x is cast at the door and y back to the dtype of x (of the parameters, where x holds integers), or to
+    `output_dtype`: pass the compute dtype to leave y in it. A gradient is rounded to the compute dtype once, as a
+    product accumulated in float32, and summed over repeated uses in the parameters' dtype. State stays as it is.
+    Integers and keys are never cast. Check the layer itself in float64: rounding is what this one adds to it.
+    """
+    compute_dtype, output_dtype = floating(compute_dtype), None if output_dtype is None else floating(output_dtype)
+    inner = casting(layer, compute_dtype)
+    reads_x, reads_y = "x" in inner.needs, "y" in inner.needs
+
+    def outer_dtype(params: Params, x_spec: Static) -> Any:
+        return output_dtype or widest(x_spec.value[1]) or widest(jax.tree.leaves(params)) or compute_dtype
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        inside = cast(x, compute_dtype)
+        y, state, extra = at_step("with_dtype", inner.forward)(params, state, inside, key)
+        kept = jax.tree.map(narrower, x, inside) if reads_x else None
+        specs = spec(x), spec(y)
+        return cast(y, outer_dtype(params, specs[0])), state, (extra, kept, y if reads_y else None, specs)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        extra, kept, y, (x_spec, y_spec) = residuals
+        with at("with_dtype"):
+            dparams, dx = run_backward(inner, params, cast(kept, compute_dtype), y, extra, cast_like(dy, y_spec))
+        return dparams, cast_like(dx, x_spec)
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        extra, kept, _, (x_spec, _) = residuals
+        assert inner.rebuild is not None
+        inside = cast(kept if reads_x else x, compute_dtype)
+        y = at_step("with_dtype", inner.rebuild)(params, inside, extra)
+        return cast(y, outer_dtype(params, x_spec))
+
+    def predict(params: Params, state: State, x: PyTree) -> PyTree:
+        y = at_step("with_dtype", inner.predict)(params, state, cast(x, compute_dtype))
+        return cast(y, outer_dtype(params, spec(x)))
+
+    read = [side for side, reads in (("input", reads_x), ("output", reads_y)) if reads]
+    values = [Value(f"{side} in {compute_dtype}", KEPT, f"{layer.name} reads its {side}") for side in read]
+    return Layer(
+        init=at_step("with_dtype", layer.init),
+        forward=forward,
+        backward=backward,
+        predict=predict,
+        needs=(),
+        rebuild=None if inner.rebuild is None else rebuild,
+        rebuild_needs=() if reads_x else inner.rebuild_needs,
+        name="with_dtype",
+        parts=(("", layer),),
+        values=(*values, Value(f"parameters in {compute_dtype}", REBUILT, "cast again where they are used")),
+        assemble=lambda parts: with_dtype(*parts, compute_dtype, output_dtype=output_dtype),
+    )
+
+
+def casting(layer: Layer, dtype: Any) -> Layer:
+    """The layer with the parameters cast in the innermost layers: in a scan block by block, in sums over several uses
+    before the sum."""
+    anew = reassembled(layer, lambda part: casting(part, dtype))
+    return cast_parameters(layer, dtype) if anew is None else anew
+
+
+def cast_parameters(layer: Layer, dtype: Any) -> Layer:
+    """The layer that casts its parameters when it runs."""
+
+    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+        return layer.forward(cast(params, dtype), state, x, key)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        dparams, dx = run_backward(layer, cast(params, dtype), x, y, residuals, dy)
+        return cast_like(dparams, spec(params)), dx
+
+    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert layer.rebuild is not None
+        return layer.rebuild(cast(params, dtype), x, residuals)
+
+    return layer._replace(
+        forward=forward,
+        backward=backward,
+        predict=lambda params, state, x: layer.predict(cast(params, dtype), state, x),
+        rebuild=None if layer.rebuild is None else rebuild,
+    )
+
+
+def floating(dtype: Any) -> Any:
+    try:
+        if jnp.issubdtype(dtype, jnp.floating):
+            return jnp.dtype(dtype)
+    except TypeError:
+        pass
+    raise ValueError(f"with_dtype: expected a floating dtype such as jnp.bfloat16, got {dtype!r}")
+
+
+def is_floating(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+    """The floating leaves in another dtype: in the widest there is, where float64 is switched off."""
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_floating(leaf) else leaf, tree)
+
+
+def cast_like(gradient: PyTree, of: Static) -> PyTree:
+    """A gradient in the dtypes of what it belongs to; None stays None."""
+    tree, leaves = of.value
+    return jax.tree.map(
+        lambda leaf, own: None if leaf is None else leaf.astype(own.dtype),
+        gradient,
+        jax.tree.unflatten(tree, leaves),
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
+def narrower(own: Any, inside: Any) -> Any:
+    return own if own.dtype.itemsize < inside.dtype.itemsize else inside
+
+
+def widest(leaves: Sequence[Any]) -> Any:
+    """The widest floating dtype among the leaves, None if there is none."""
+    return max((leaf.dtype for leaf in leaves if is_floating(leaf)), key=lambda dtype: dtype.itemsize, default=None)
