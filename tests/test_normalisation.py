@@ -34,7 +34,9 @@ def pull(layer: pn.Layer, params: Any, state: Any, x: Any, dy: Any) -> Any:
 
 def assert_close(actual: Any, expected: Any, relative: float = 1e-13) -> None:
     actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
-    for mine, theirs in zip(actual, expected, strict=True):
+    assert len(actual) == len(expected) > 0
+    for mine, theirs in zip(map(np.asarray, actual), map(np.asarray, expected), strict=True):
+        assert mine.shape == theirs.shape
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=relative * np.max(np.abs(theirs)))
 
 
@@ -335,7 +337,7 @@ def test_spectral_norm_equals_pytorchs_over_several_steps(iterations: int) -> No
     with jax.enable_x64(True):
         layer = pn.spectral_norm(pn.dense(4), iterations=iterations)
         params = {"kernel": raw.detach().numpy().T, "bias": theirs.bias.detach().numpy()}
-        state = {"kernel": {"u": np.array(vectors._u), "v": np.array(vectors._v)}, "inside": ()}
+        state = {"kernel": {"u": vectors._u.numpy().copy(), "v": vectors._v.numpy().copy()}, "inside": ()}
         for seed in range(3):
             x, dy = drawn(5, 6, seed=seed), drawn(5, 4, seed=seed + 10)
             y, state, dparams, _ = pull(layer, params, state, x, dy)
