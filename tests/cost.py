@@ -31,10 +31,10 @@ def shapes_of(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
-def kept_bytes(layer: Any, params: Any, state: Any, x: Any, key: Any) -> tuple[int, int]:
+def kept_bytes(layer: Any, params: Any, state: Any, x: Any, key: Any, free: Any = ()) -> tuple[int, int]:
     """(by hand, by jax.vjp): what stands between forward and backward beside the parameters, the state and the output.
 
-    The input counts where it is read. Constants and small scalars count as they are.
+    The input counts where it is read, but for the leaves of x where `free` is True: data, such as a loss's targets.
     """
 
     def by_hand(params: Any, x: Any, state: Any, key: Any) -> Any:
@@ -56,11 +56,13 @@ def kept_bytes(layer: Any, params: Any, state: Any, x: Any, key: Any) -> tuple[i
     def kept(function: Callable[..., Any]) -> int:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(params, x, state, key)
         outputs = len(jax.tree.leaves(shapes[0]))
-        variables, jaxpr = closed.jaxpr.outvars, closed.jaxpr
-        of_params = jaxpr.invars[: len(jax.tree.leaves(params))]
-        of_state = jaxpr.invars[len(jax.tree.leaves((params, x))) : len(jax.tree.leaves((params, x, state)))]
-        free = {id(variable) for variable in [*of_params, *of_state, *variables[:outputs]]}
-        held = {id(variable): variable.aval for variable in variables[outputs:] if id(variable) not in free}
+        variables = closed.jaxpr.outvars
+        given = iter(closed.jaxpr.invars)
+        p_x_s = [[next(given) for _ in jax.tree.leaves(tree)] for tree in (params, x, state)]
+        taken = jax.tree.leaves(free)  # True where a leaf of x is data
+        data = [variable for variable, is_data in zip(p_x_s[1], taken, strict=False) if is_data]
+        aside = {id(variable) for variable in [*p_x_s[0], *data, *p_x_s[2], *variables[:outputs]]}
+        held = {id(variable): variable.aval for variable in variables[outputs:] if id(variable) not in aside}
         return sum(aval.size * aval.dtype.itemsize for aval in held.values())
 
     return kept(by_hand), kept(by_autodiff)

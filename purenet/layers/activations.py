@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Bool, Float
 from ..layer import Layer, check_floating, stateless
 
 Floats = Float[Array, "..."]
+Signs = Bool[Array, "..."]
 
 
 def activation(name: str, forward: Callable[..., Floats], backward: Callable[..., Floats], needs: str) -> Layer:
@@ -95,16 +96,32 @@ def leaky_relu_forward(x: Floats, negative_slope: float) -> Floats:
     return jnp.where(x >= 0, x, negative_slope * x)
 
 
-def leaky_relu_backward(y: Floats, dy: Floats, negative_slope: float) -> Floats:
-    # Only the sign of y is read: x has the same one when the slope is positive.
-    return jnp.where(y >= 0, dy, negative_slope * dy)
+def leaky_relu_backward(positive: Signs, dy: Floats, negative_slope: float) -> Floats:
+    return jnp.where(positive, dy, negative_slope * dy)
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer:
-    """y = x for x >= 0, else negative_slope * x. With a slope of zero or less the sign of x is kept instead of y."""
+    """y = x for x >= 0, else negative_slope * x.
+
+    Kept: y, which has the sign of x when the slope is positive; with a slope of zero or less the signs of x alone.
+    """
     forward = functools.partial(leaky_relu_forward, negative_slope=negative_slope)
     backward = functools.partial(leaky_relu_backward, negative_slope=negative_slope)
-    return activation("leaky_relu", forward, backward, needs="y" if negative_slope > 0 else "x")
+    if negative_slope > 0:
+        return activation("leaky_relu", forward, lambda y, dy: backward(y >= 0, dy), needs="y")
+
+    def forward_with_signs(x: Floats) -> tuple[Floats, Signs]:
+        check_floating(x)
+        return forward(x), x >= 0
+
+    return stateless(
+        forward_with_signs,
+        backward,
+        name="leaky_relu",
+        needs=(),
+        keeps=("x >= 0",),
+        rebuild=lambda x, positive: forward(x),
+    )
 
 
 def elu_forward(x: Floats, alpha: float) -> Floats:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -19,6 +20,7 @@ from ..annotations import Array, Float
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, check_floating, describe, pair, stateless
 from ..precision import widen
+from ..static import Static
 
 Floats = Float[Array, "..."]
 REDUCTIONS = ("mean", "sum", "batch_mean")
@@ -47,31 +49,43 @@ def loss_layer(
     reduction: str,
     *,
     per_example: bool = False,
+    keeps: tuple[str, ...] = (),
 ) -> Layer:
     """The layer of a loss from its unreduced twins; its input is the pair (predictions, targets) of equal shapes.
 
     forward(predictions, targets) -> values                   of the predictions' shape, or without the last axis
     backward(predictions, targets, dvalues) -> (dpredictions, dtargets)
 
+    With `keeps`, which says what it holds, forward -> (values, residual) and backward(residual, dvalues).
+
     The arithmetic is at least float32; the loss has the dtype of the predictions, each gradient that of its own.
     """
     check_reduction(name, reduction)
 
-    def layer_forward(x: tuple[Floats, Floats]) -> Float[Array, ""]:
+    def layer_forward(x: tuple[Floats, Floats]) -> Any:
         predictions, targets = pair(x)
         check_predictions(predictions)
         check_targets(predictions, targets)
-        values = forward(widen(predictions), widen(targets))
-        return reduce_forward(values, divisor_of(reduction, values.shape, per_example)).astype(predictions.dtype)
+        result = forward(widen(predictions), widen(targets))
+        values, residual = result if keeps else (result, None)
+        y = reduce_forward(values, divisor_of(reduction, values.shape, per_example)).astype(predictions.dtype)
+        facts = Static((predictions.shape, predictions.dtype, targets.dtype))
+        return (y, (residual, facts)) if keeps else y
 
-    def layer_backward(x: tuple[Floats, Floats], dy: Float[Array, ""]) -> tuple[Floats, Floats]:
-        predictions, targets = x
-        shape = predictions.shape[:-1] if per_example else predictions.shape
+    def layer_backward(kept: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
+        if keeps:
+            residual, facts = kept
+            shape, *dtypes = facts.value
+            reads = (residual,)
+        else:
+            shape, dtypes = kept[0].shape, [half.dtype for half in kept]
+            reads = tuple(map(widen, kept))
+        shape = shape[:-1] if per_example else shape
         dvalues = reduce_backward(widen(dy), divisor_of(reduction, shape, per_example), shape)
-        dpredictions, dtargets = backward(widen(predictions), widen(targets), dvalues)
-        return dpredictions.astype(predictions.dtype), dtargets.astype(targets.dtype)
+        dpredictions, dtargets = backward(*reads, dvalues)
+        return dpredictions.astype(dtypes[0]), dtargets.astype(dtypes[1])
 
-    return stateless(layer_forward, layer_backward, name=name)
+    return stateless(layer_forward, layer_backward, name=name, needs=() if keeps else ("x",), keeps=keeps)
 
 
 def check_reduction(name: str, reduction: str) -> None:
