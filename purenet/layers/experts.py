@@ -86,11 +86,11 @@ def experts_backward(
         gate = jnp.expand_dims(rows_or_zeros(flat_gates, choice), 1)  # [size, 1]
         a = activation.forward(h)  # [size, hidden]
         # y = gate * (a @ down + bias)
-        back = dy_block @ own["down"]["kernel"].T  # [size, hidden]
-        dgate = jnp.sum(widen(a) * widen(back), 1)  # [size]
+        back = widen(dy_block @ own["down"]["kernel"].T)  # [size, hidden]
+        dgate = jnp.sum(widen(a) * back, 1)  # [size]
         if "bias" in own["down"]:
             dgate = dgate + widen(dy_block) @ widen(own["down"]["bias"])
-        dout = (gate * dy_block).astype(dy.dtype)  # [size, out]
+        dout = (gate * widen(dy_block)).astype(dy.dtype)  # [size, out]
         dh = activation.backward(h, (gate * back).astype(h.dtype))  # [size, width]
         gradients = {"up": dense_gradient(own["up"], x_block, dh), "down": dense_gradient(own["down"], a, dout)}
         # h = x @ up + bias

@@ -108,7 +108,7 @@ ROWS = [
     Case("reglu", pn.reglu(), pairs, gate_first(lambda x: np.maximum(x, 0))),
     Case("gated_mlp", pn.gated_mlp(5, use_bias=True), sequence, gated_mlp),
     Case("mixture", MIXTURE, sequence, lambda params, x: mixture(params, x, 2, True, swish_gate)),
-    Case("mixture_balance", SWITCH, features, mixture_and_losses, batched=False),
+    Case("mixture_balance", SWITCH, features, mixture_and_losses, batched=False, alone=True),
     Case("squeeze_and_excitation", pn.squeeze_and_excitation(2), images, squeezed),
     Case("highway", pn.highway(activation="tanh"), features, highway),
     Case("maxout", pn.maxout(3, 4), features, maxout),
