@@ -151,9 +151,10 @@ def rows_of(layer: Layer, path: str, kept: Sequence[Any], seen: Seen, blocks: in
     noted = seen[path]
     assert noted.run is not None
     parts = [(f"{path}{key}.{part.name}", part) for key, part in layer.parts]
-    parts = [(name, part) for name, part in parts if name in seen and seen[name].run]
+    runs = [seen[name].run if name in seen else None for name, _ in parts]
+    parts = [part for part, run in zip(parts, runs, strict=True) if run]
     more_blocks, more_times = copies(layer, noted.run)
-    own, shares = divided(kept, noted.run, [seen[name].run for name, _ in parts], more_times)
+    own, shares = divided(kept, noted.run, [run for run in runs if run], more_times)
     numbers = [sizes(noted.params), *(sizes(seen[name].params) for name, _ in parts)]
     count, size = (n[0] - more_blocks * sum(n[1:]) for n in zip(*numbers, strict=True))
     flops = 0 if parts else matmul_flops(jax.make_jaxpr(layer.forward)(*map(shapes, noted.run.arguments)).jaxpr)

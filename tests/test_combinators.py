@@ -110,7 +110,7 @@ def test_weight_decay_still_moves_frozen_parameters_unless_masked() -> None:
     }
     for name, optimizer in frozen_kernels.items():
         with jax.numpy_dtype_promotion("standard"):
-            updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+            updates: Any = optimizer.update(gradients, optimizer.init(params), params)[0]
         moved = bool(jnp.any(updates[1]["kernel"] != 0))
         assert moved == (name == "plain"), name
         assert bool(jnp.all(updates[0]["kernel"] != 0))

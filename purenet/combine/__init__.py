@@ -1,11 +1,16 @@
 """Combinators: networks made of layers, each a layer again.
 
-    serial       y = f_n(... f_2(f_1(x)))           what stands between the layers is kept, rebuilt or dropped
-    residual     y = x + f(x)
-    parallel     y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
-    repeat       n equal blocks, one compiled block scanned over stacked parameters
-    remat        the same y; keeps its input alone and runs forward again in the backward
-    per_example  the objective of one example over a batch, by jax.vmap
+    serial          y = f_n(... f_2(f_1(x)))           what stands between the layers is kept, rebuilt or dropped
+    residual        y = x + f(x)
+    parallel        y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
+    branch          y = [f_1(x), ..., f_n(x)]          parallel by concatenation
+    repeat          n equal blocks, one compiled block scanned over stacked parameters
+    remat           the same y; keeps its input alone and runs forward again in the backward
+    frozen          the same y; the parameters' gradients are zero and cost nothing
+    tied            one parameter in several places, its gradient the sum over them
+    with_dtype      mixed precision: arithmetic and what is kept in another dtype than the parameters
+    scale_gradient  the same x; its gradient is multiplied by a factor
+    per_example     the objective of one example over a batch, by jax.vmap
 
 They know the contract of `purenet.layer`, not the layers.
 """

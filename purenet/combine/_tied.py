@@ -83,7 +83,7 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
         keeps=(),
         parts=(("", network),),
         values=(*sides(network), *(Value(target, REBUILT, f"it is {source}") for target, source in ties.items())),
-        assemble=lambda parts: tied(*parts, ties),
+        assemble=lambda parts: tied(parts[0], ties),
     )
 
 

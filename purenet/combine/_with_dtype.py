@@ -75,7 +75,7 @@ def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) ->
         name="with_dtype",
         parts=(("", layer),),
         values=(*values, Value(f"parameters in {compute_dtype}", REBUILT, "cast again where they are used")),
-        assemble=lambda parts: with_dtype(*parts, compute_dtype, output_dtype=output_dtype),
+        assemble=lambda parts: with_dtype(parts[0], compute_dtype, output_dtype=output_dtype),
     )
 
 
