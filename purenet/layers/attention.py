@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float
-from ..precision import wide_dtype
+from ..precision import wide_dtype, widen
 from .attention_masks import Offset, Window, alibi_bias, visible_keys
 
 Queries = Float[Array, "... T heads d"]
@@ -27,7 +27,7 @@ Keys = Float[Array, "... S kv_heads d"]
 Values = Float[Array, "... S kv_heads dv"]
 Outputs = Float[Array, "... T heads dv"]
 Statistics = Float[Array, "... heads T"]
-Scores = Float[Array, "... kv_heads group T S"]
+Scores = Float[Array, "... heads T S"]
 Mask = Bool[Array, "..."] | None
 Bias = Float[Array, "..."] | None
 
@@ -46,17 +46,15 @@ class ScoreOptions(TypedDict, total=False):
 def attention_forward(
     q: Queries, k: Keys, v: Values, mask: Mask = None, bias: Bias = None, **options: Unpack[ScoreOptions]
 ) -> tuple[Outputs, Statistics]:
-    scores, _ = attention_scores(q, k, mask, bias, **options)
-    largest = lax.stop_gradient(jnp.max(scores, -1, keepdims=True, initial=-jnp.inf))
-    largest = jnp.where(jnp.isneginf(largest), 0, largest)
-    weights = jnp.exp(scores - largest)  # [..., kv_heads, group, T, S]
-    total = jnp.sum(weights, -1, keepdims=True)  # [..., kv_heads, group, T, 1]
+    scores, _ = attention_scores(q, k, mask, bias, **options)  # [..., heads, T, S]
+    weights, largest = exponentials(scores)
+    total = jnp.sum(weights, -1, keepdims=True)  # [..., heads, T, 1]
     sees_nothing = total == 0
     total = jnp.where(sees_nothing, 1, total)
     lse = jnp.where(sees_nothing, jnp.inf, largest + jnp.log(total))
     # Divided after the product, where there are dv numbers a query instead of S.
-    o = product("...kgts,...skd->...kgtd", weights.astype(v.dtype), v) / total
-    return by_time(o).astype(v.dtype), lse.reshape(*q.shape[:-3], q.shape[-2], q.shape[-3])
+    o = apart(product("...ts,...sd->...td", together(weights, v).astype(v.dtype), by_head(v)), q) / total
+    return by_time(o).astype(v.dtype), lse[..., 0]
 
 
 def attention_backward(
@@ -71,21 +69,22 @@ def attention_backward(
     **options: Unpack[ScoreOptions],
 ) -> tuple[Queries, Keys, Values, Bias]:
     scores, slope = attention_scores(q, k, mask, bias, **options)
-    p = jnp.exp(scores - lse.reshape(*scores.shape[:-1], 1))  # [..., kv_heads, group, T, S]
-    do_heads = by_head(do, k)  # [..., kv_heads, group, T, dv]
-    # o = p v
-    dv = product("...kgts,...kgtd->...skd", p.astype(v.dtype), do_heads)
-    dp = product("...kgtd,...skd->...kgts", do_heads, v)
-    # p = softmax(s)
-    mean = jnp.sum(do_heads.astype(p.dtype) * by_head(o, k).astype(p.dtype), -1, keepdims=True)  # D
-    ds = p * (dp - mean)
-    dbias = None if bias is None else sum_to(ds, bias, q.shape[-2])
+    weights, largest = exponentials(scores)  # [..., heads, T, S]; outside a scan XLA still has the forward's
+    share = jnp.exp(largest - lse[..., None])  # [..., heads, T, 1]
+    do_share = together((by_head(do) * share.astype(do.dtype)), k)  # [..., kv_heads, group T, dv]
+    # o = share * (weights v)
+    dv = product("...ts,...td->...sd", together(weights, k).astype(v.dtype), do_share)
+    dweights = apart(product("...td,...sd->...ts", do_share, by_head(v)), q)
+    # share = 1 / sum of weights, whose gradient is -D
+    mean = by_head(jnp.sum(widen(do) * widen(o), -1, keepdims=True))  # D [..., heads, T, 1]
+    ds = weights * (dweights - mean * share)
+    dbias = None if bias is None else sum_to(ds, bias)
     # s = softcap(scale q k^T) + bias
-    ds = ds if slope is None else ds * slope
-    ds = (ds * scale_of(q, options.get("scale"))).astype(q.dtype)
-    dq = product("...kgts,...skd->...kgtd", ds, k)
-    dk = product("...kgts,...kgtd->...skd", ds, by_head(q, k))
-    return by_time(dq).astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), dbias
+    ds = together(ds if slope is None else ds * slope, k).astype(q.dtype)
+    scale = scale_of(q, options.get("scale"))
+    dq = apart(product("...ts,...sd->...td", ds, by_head(k)), q) * scale
+    dk = product("...ts,...td->...sd", ds, together(by_head(q * scale), k))
+    return by_time(dq).astype(q.dtype), by_time(dk).astype(k.dtype), by_time(dv).astype(v.dtype), dbias
 
 
 def attention_scores(
@@ -105,21 +104,26 @@ def attention_scores(
 
     mask and bias broadcast to [..., heads, T, S]; scale is 1 / sqrt(d) by default.
     """
-    scores = product("...kgtd,...skd->...kgts", by_head(q, k), k) * scale_of(q, scale)
-    slope, heads = None, q.shape[-2]
-    queries, keys = scores.shape[-2:]
+    scores = apart(product("...td,...sd->...ts", together(by_head(q * scale_of(q, scale)), k), by_head(k)), q)
+    slope, (heads, queries, keys) = None, scores.shape[-3:]
     if softcap is not None:
         capped = jnp.tanh(scores / softcap)
         scores, slope = softcap * capped, (1 + capped) * (1 - capped)
     if alibi:
-        bias_of_distance = alibi_bias(heads, queries, keys, offset, scores.dtype)
-        scores = scores + grouped(bias_of_distance, scores, heads)
+        scores = scores + jnp.broadcast_to(alibi_bias(heads, queries, keys, offset, scores.dtype), scores.shape)
     if bias is not None:
-        scores = scores + grouped(bias.astype(scores.dtype), scores, heads)
+        scores = scores + jnp.broadcast_to(bias.astype(scores.dtype), scores.shape)
     for seen in (visible_keys(queries, keys, causal, window, offset), mask):
         if seen is not None:
-            scores = jnp.where(grouped(seen, scores, heads), scores, -jnp.inf)
+            scores = jnp.where(jnp.broadcast_to(seen, scores.shape), scores, -jnp.inf)
     return scores, slope
+
+
+def exponentials(scores: Scores) -> tuple[Scores, Float[Array, "... heads T 1"]]:
+    """exp(s - largest) and the largest score of each query, taken as 0 where it sees nothing."""
+    largest = lax.stop_gradient(jnp.max(scores, -1, keepdims=True, initial=-jnp.inf))
+    largest = jnp.where(jnp.isneginf(largest), 0, largest)
+    return jnp.exp(scores - largest), largest
 
 
 def scale_of(q: Queries, scale: float | None) -> float:
@@ -131,28 +135,25 @@ def product(indices: str, a: Array, b: Array) -> Array:
     return jnp.einsum(indices, a, b, preferred_element_type=wide_dtype(a.dtype))
 
 
-def by_head(q: Queries, k: Keys) -> Float[Array, "... kv_heads group T d"]:
-    """[..., T, heads, d] as the groups of heads that share a head of k."""
-    groups = q.reshape(*q.shape[:-2], k.shape[-2], -1, q.shape[-1])
-    return jnp.moveaxis(groups, -4, -2)
+def by_head(x: Queries) -> Float[Array, "... heads T d"]:
+    return jnp.swapaxes(x, -2, -3)
 
 
-def by_time(o: Float[Array, "... kv_heads group T dv"]) -> Outputs:
-    o = jnp.moveaxis(o, -2, -4)  # [..., T, kv_heads, group, dv]
-    return o.reshape(*o.shape[:-3], -1, o.shape[-1])
+def by_time(x: Float[Array, "... heads T d"]) -> Queries:
+    return jnp.swapaxes(x, -2, -3)
 
 
-def grouped(mask: Array, scores: Scores, heads: int) -> Array:
-    """What broadcasts to [..., heads, T, S], broadcast to the scores' [..., kv_heads, group, T, S]."""
-    lead, (kv_heads, group) = scores.shape[:-4], scores.shape[-4:-2]
-    mask = mask.reshape((1,) * (len(lead) + 3 - mask.ndim) + mask.shape)
-    split = (kv_heads, group) if mask.shape[-3] == heads else (1, 1)
-    return jnp.broadcast_to(mask.reshape(*mask.shape[:-3], *split, *mask.shape[-2:]), scores.shape)
+def together(x: Float[Array, "... heads T n"], k: Keys) -> Float[Array, "... kv_heads group_T n"]:
+    """The rows of all heads that share a head of k, as those of one matrix."""
+    return x.reshape(*x.shape[:-3], k.shape[-2], -1, x.shape[-1])
 
 
-def sum_to(ds: Scores, bias: Array, heads: int) -> Array:
-    """The transpose of `grouped`: the sum over the axes in which the bias was broadcast."""
-    ds = ds.reshape(*ds.shape[:-4], heads, *ds.shape[-2:])  # [..., heads, T, S]
+def apart(x: Float[Array, "... kv_heads group_T n"], q: Queries) -> Float[Array, "... heads T n"]:
+    return x.reshape(*x.shape[:-3], q.shape[-2], q.shape[-3], x.shape[-1])
+
+
+def sum_to(ds: Scores, bias: Array) -> Array:
+    """The transpose of broadcasting a bias to the scores: the sum over the axes in which it is the same."""
     shape = (1,) * (ds.ndim - bias.ndim) + bias.shape
     axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
     return jnp.sum(ds, axes, keepdims=True).reshape(bias.shape).astype(bias.dtype)
