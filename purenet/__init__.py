@@ -31,6 +31,8 @@ from .combine import (
 from .errors import LayerError, LayerTypeError, LayerValueError
 from .layer import Layer, as_function, from_function, objective, stateless, value_and_grad
 from .layers import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
     alpha_dropout,
     attend,
     avg_pool,
@@ -39,6 +41,7 @@ from .layers import (
     celu,
     conv,
     conv_transpose,
+    crop,
     cross_attend,
     cross_attention,
     dense,
@@ -79,6 +82,9 @@ from .layers import (
     mish,
     mixture_of_experts,
     multi_head_attention,
+    pad,
+    pixel_shuffle,
+    pixel_unshuffle,
     prelu,
     reglu,
     relu,
@@ -98,22 +104,24 @@ from .layers import (
     spatial_dropout,
     squeeze_and_excitation,
     stacked,
+    swap_axes,
     swiglu,
     swish,
     tanh,
+    upsample,
     without_lengths,
 )
 from .planning import plan
 from .summary import summary
 
 if _TYPE_CHECKING:
-    from . import data, files, train
+    from . import data, files, models, train
     from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient, check_strength
 
 __version__ = _version("purenet")
 
 # What a network's own code does not need loads when it is first used.
-_LAZY_MODULES = ("data", "files", "train")
+_LAZY_MODULES = ("data", "files", "models", "train")
 _CHECKING = (
     "Diagnosis",
     "GradientError",
@@ -146,6 +154,8 @@ __all__ = [
     "LayerTypeError",
     "LayerValueError",
     "Report",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "alpha_dropout",
     "as_function",
     "assert_gradients",
@@ -160,6 +170,7 @@ __all__ = [
     "check_strength",
     "conv",
     "conv_transpose",
+    "crop",
     "cross_attend",
     "cross_attention",
     "data",
@@ -205,10 +216,14 @@ __all__ = [
     "maxout",
     "mish",
     "mixture_of_experts",
+    "models",
     "multi_head_attention",
     "objective",
+    "pad",
     "parallel",
     "per_example",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "plan",
     "prelu",
     "reglu",
@@ -237,11 +252,13 @@ __all__ = [
     "stacked",
     "stateless",
     "summary",
+    "swap_axes",
     "swiglu",
     "swish",
     "tanh",
     "tied",
     "train",
+    "upsample",
     "value_and_grad",
     "weight_norm",
     "weight_standardize",

@@ -24,6 +24,7 @@ from .activations import (
     swish as swish,
     tanh as tanh,
 )
+from .adaptive_pool import adaptive_avg_pool as adaptive_avg_pool, adaptive_max_pool as adaptive_max_pool
 from .attend import attend as attend, cross_attend as cross_attend
 from .avg_pool import avg_pool as avg_pool
 from .batch_norm import batch_norm as batch_norm
@@ -58,6 +59,8 @@ from .multi_head_attention import (
     self_attention as self_attention,
 )
 from .noise import gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise
+from .pad import crop as crop, pad as pad
+from .pixel_shuffle import pixel_shuffle as pixel_shuffle, pixel_unshuffle as pixel_unshuffle
 from .positional import learned_positions as learned_positions, sinusoidal_positions as sinusoidal_positions
 from .prelu import prelu as prelu
 from .recurrent import (
@@ -68,7 +71,8 @@ from .recurrent import (
     stacked as stacked,
     without_lengths as without_lengths,
 )
-from .reshape import flatten as flatten, reshape as reshape
+from .reshape import flatten as flatten, reshape as reshape, swap_axes as swap_axes
 from .rms_norm import rms_norm as rms_norm
 from .rotary import rotary as rotary
 from .squeeze_excitation import squeeze_and_excitation as squeeze_and_excitation
+from .upsample import upsample as upsample

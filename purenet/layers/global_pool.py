@@ -2,10 +2,10 @@
 
     max   y = max_i x_i                  dx_i = dy for the first i with x_i = y, else 0
     mean  y = 1/n sum_i x_i              dx_i = dy / n
-    norm  y = (sum_i |x_i|^p)^(1/p)      dx_i = dy sign(x_i) (|x_i| / y)^(p-1), zero where y is
+    norm  y = (sum_i |x_i|^p)^(1/p)      dx_i = dy y^(1-p) sign(x_i) |x_i|^(p-1), zero where y is
 
 x [..., spatial..., channels]; y [..., channels], or [..., 1..., channels] with keepdims. Kept, a number a channel or
-less: the place of the maximum; for the mean only the shape of x; for the norm x and the norm itself, at least float32.
+less: the place of the maximum; for the mean only the shape of x; for the norm x and y^(1-p), at least float32.
 Sums are at least float32. Lin, Chen & Yan, *Network in network* (2014), section 3.2.
 """
 
@@ -22,10 +22,10 @@ from ..errors import LayerValueError
 from ..layer import Layer, Shaped, check_floating, describe, stateless
 from ..precision import widen
 from ..static import Static
-from .lp_pool import check_exponent, divide_by_power, power, root, signed_power
+from .lp_pool import check_exponent, power, power_slope, root, root_slope
 
 Images = Float[Array, "..."]
-Norms = Float[Array, "..."]
+Slope = Float[Array, "..."]
 Place = tuple[Integer[Array, "... 1 channels"], Static]
 
 
@@ -57,15 +57,15 @@ def global_avg_pool_backward(x_shape: Static, dy: Images, dims: int) -> Images:
     return jnp.broadcast_to(share.reshape(pooled_shape(shape, dims, True)), shape)
 
 
-def global_lp_pool_forward(x: Images, dims: int, keepdims: bool, p: float) -> tuple[Images, Norms]:
-    norm = root(jnp.sum(power(widen(x), p), spatial_axes(x.ndim, dims), keepdims=True), p)  # [..., 1..., channels]
-    return norm.reshape(pooled_shape(x.shape, dims, keepdims)).astype(x.dtype), norm
+def global_lp_pool_forward(x: Images, dims: int, keepdims: bool, p: float) -> tuple[Images, Slope]:
+    s = jnp.sum(power(widen(x), p), spatial_axes(x.ndim, dims), keepdims=True)  # [..., 1..., channels]
+    return root(s, p).reshape(pooled_shape(x.shape, dims, keepdims)).astype(x.dtype), root_slope(s, p)
 
 
-def global_lp_pool_backward(x: Images, norm: Norms, dy: Images, p: float) -> Images:
+def global_lp_pool_backward(x: Images, slope: Slope, dy: Images, p: float) -> Images:
     # y = s^(1/p), s = sum(|x|^p)
-    dsum = divide_by_power(widen(dy).reshape(norm.shape), norm, p)  # p ds
-    return (jnp.broadcast_to(dsum, x.shape) * signed_power(widen(x), p)).astype(x.dtype)
+    dsum = widen(dy).reshape(slope.shape) * slope  # p ds
+    return (jnp.broadcast_to(dsum, x.shape) * power_slope(widen(x), p)).astype(x.dtype)
 
 
 def spatial_axes(ndim: int, dims: int) -> tuple[int, ...]:
@@ -143,7 +143,7 @@ def global_lp_pool(p: float = 2, *, dims: int = 2, keepdims: bool = False) -> La
     check_exponent("global_lp_pool", p)
     check_dims("global_lp_pool", dims)
 
-    def forward(x: Images) -> tuple[Images, Norms]:
+    def forward(x: Images) -> tuple[Images, Slope]:
         check_spatial_axes(x, dims)
         return global_lp_pool_forward(x, dims, keepdims, p)
 
@@ -151,6 +151,6 @@ def global_lp_pool(p: float = 2, *, dims: int = 2, keepdims: bool = False) -> La
         forward,
         functools.partial(global_lp_pool_backward, p=p),
         name="global_lp_pool",
-        keeps=("norm",),
-        rebuild=lambda x, norm: global_lp_pool_forward(x, dims, keepdims, p)[0],
+        keeps=("y^(1-p)",),
+        rebuild=lambda x, slope: global_lp_pool_forward(x, dims, keepdims, p)[0],
     )

@@ -16,6 +16,7 @@ import functools
 import itertools
 
 import jax.numpy as jnp
+from jax import lax
 
 from ..annotations import Array, Float
 from ..layer import Layer, stateless
@@ -28,26 +29,25 @@ Images = Float[Array, "..."]
 
 
 def lp_pool_forward(x: Images, windows: Windows, p: float) -> Images:
-    return norms(x, windows, p).astype(x.dtype)
+    return root(sum_of_powers(x, windows, p), p).astype(x.dtype)
 
 
 def lp_pool_backward(x: Images, dy: Images, windows: Windows, p: float) -> Images:
     axes = lay(windows, x.shape[-1 - len(windows.lengths) : -1])
-    y = norms(x, windows, p)  # [..., outputs..., channels]
-    # y = s^(1/p): ds = dy s^(1/p - 1) / p
-    dsum = divide_by_power(widen(dy), y, p)  # p ds
-    # s = sum of |x|^p over the taps
+    # y = s^(1/p)
+    dsum = widen(dy) * root_slope(sum_of_powers(x, windows, p), p)  # p ds, [..., outputs..., channels]
+    # s = sum of the taps of |x|^p
     dpowers = untap(itertools.repeat(dsum), axes)  # [..., sizes..., channels]
-    return (dpowers * signed_power(widen(x), p)).astype(x.dtype)
+    return (dpowers * power_slope(widen(x), p)).astype(x.dtype)
 
 
-def norms(x: Images, windows: Windows, p: float) -> Images:
-    """s^(1/p), at least float32, [..., outputs..., channels]."""
+def sum_of_powers(x: Images, windows: Windows, p: float) -> Images:
+    """s, at least float32, [..., outputs..., channels]."""
     axes = lay(windows, x.shape[-1 - len(windows.lengths) : -1])
-    return root(sum_taps(power(widen(x), p), axes), p)
+    return sum_taps(power(widen(x), p), axes)
 
 
-# The p-norm in steps, whose derivatives are finite at zero.
+# The p-norm in two steps, s = sum |x|^p and y = s^(1/p), with derivatives that are finite at zero.
 
 
 def power(x: Images, p: float) -> Images:
@@ -55,21 +55,21 @@ def power(x: Images, p: float) -> Images:
     return jnp.square(x) if p == 2 else jnp.abs(x) if p == 1 else jnp.power(jnp.abs(x), p)
 
 
-def signed_power(x: Images, p: float) -> Images:
+def power_slope(x: Images, p: float) -> Images:
     """sign(x) |x|^(p-1), the derivative of |x|^p / p."""
     return x if p == 2 else jnp.sign(x) if p == 1 else jnp.sign(x) * jnp.power(jnp.abs(x), p - 1)
 
 
 def root(s: Images, p: float) -> Images:
-    """s^(1/p), whose derivative at zero is taken to be zero."""
+    """y = s^(1/p); at zero a constant."""
     positive = jnp.where(s > 0, s, 1)
     return jnp.where(s > 0, jnp.sqrt(positive) if p == 2 else jnp.power(positive, 1 / p), 0)
 
 
-def divide_by_power(dy: Images, y: Images, p: float) -> Images:
-    """dy y^(1-p), zero where y is."""
-    positive = jnp.where(y > 0, y, 1)
-    return jnp.where(y > 0, dy / (positive if p == 2 else jnp.power(positive, p - 1)), 0)
+def root_slope(s: Images, p: float) -> Images:
+    """y^(1-p), the derivative of p s^(1/p); zero where s is."""
+    positive = jnp.where(s > 0, s, 1)
+    return jnp.where(s > 0, lax.rsqrt(positive) if p == 2 else jnp.power(positive, 1 / p - 1), 0)
 
 
 def check_exponent(name: str, p: float) -> None:

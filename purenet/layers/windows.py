@@ -145,9 +145,7 @@ def count_places(axes: Sequence[Axis]) -> int:
 def taps(x: Array, axes: Sequence[Axis], fill: float) -> Iterator[Array]:
     """What each place of the window sees, [..., outputs..., channels]; padding is `fill`."""
     lead = x.ndim - 1 - len(axes)
-    borders = [(axis.low, max(axis.reach - axis.low - axis.size, 0), 0) for axis in axes]
-    if any(low or high for low, high, _ in borders):
-        x = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0)] * lead + borders + [(0, 0, 0)])
+    x = pad_spatial(x, [(axis.low, max(axis.reach - axis.low - axis.size, 0), 0) for axis in axes], fill)
     for place in places(axes):
         starts = [k * axis.dilation for k, axis in zip(place, axes, strict=True)]
         stops = [k + (axis.outputs - 1) * axis.stride + 1 for k, axis in zip(starts, axes, strict=True)]
@@ -161,17 +159,23 @@ def taps(x: Array, axes: Sequence[Axis], fill: float) -> Iterator[Array]:
 
 def untap(pieces: Iterable[Array], axes: Sequence[Axis]) -> Array:
     """The transpose of `taps`: each place's piece [..., outputs..., channels] added up where the place was in x."""
+    extents = [max(axis.reach, axis.low + axis.size) for axis in axes]
     total = None
     for place, piece in zip(places(axes), pieces, strict=False):
         borders = []
-        for k, axis in zip(place, axes, strict=True):
-            start = k * axis.dilation - axis.low
+        for k, axis, extent in zip(place, axes, extents, strict=True):
+            start = k * axis.dilation
             stop = start + (axis.outputs - 1) * axis.stride + 1
-            borders.append((start, axis.size - stop, axis.stride - 1))
-        if any(low >= axis.size or high >= axis.size for (low, high, _), axis in zip(borders, axes, strict=True)):
-            continue  # this place never left the padding
-        lead = piece.ndim - 1 - len(axes)
-        term = lax.pad(piece, jnp.zeros((), piece.dtype), [(0, 0, 0)] * lead + borders + [(0, 0, 0)])
-        total = term if total is None else total + term
+            borders.append((start, extent - stop, axis.stride - 1))
+        spread = pad_spatial(piece, borders)
+        total = spread if total is None else total + spread
     assert total is not None
-    return total
+    return pad_spatial(total, [(-a.low, a.low + a.size - extent, 0) for a, extent in zip(axes, extents, strict=True)])
+
+
+def pad_spatial(x: Array, borders: Sequence[tuple[int, int, int]], fill: float = 0) -> Array:
+    """(low, high, between) elements of `fill` along each spatial axis; negative numbers take away."""
+    if not any(map(any, borders)):
+        return x
+    lead = x.ndim - 1 - len(borders)
+    return lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0)] * lead + [*borders, (0, 0, 0)])
