@@ -2,6 +2,122 @@
 
 from __future__ import annotations
 
-from .calls import Table
+from typing import Any
 
-TABLE: Table = {}
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import purenet as pn
+
+from .calls import Table, forward, fresh, init
+
+X = jnp.ones((4, 5, 7))
+LSTM = pn.lstm(6)
+
+
+def lengths(*values: int) -> Any:
+    return X, np.array(values)
+
+
+TABLE: Table = {
+    "rnn: no features": (lambda: pn.rnn(0), ValueError, "rnn: expected a number of features of at least 1, got 0"),
+    "rnn: unknown activation": (
+        lambda: pn.rnn(6, activation="gelu"),
+        ValueError,
+        'rnn: expected activation "tanh" or "relu", got \'gelu\'',
+    ),
+    "gru: stateful and reversed": (
+        lambda: pn.gru(6, reverse=True, stateful=True),
+        ValueError,
+        "gru: expected reverse or stateful, got both",
+    ),
+    "lstm: forget bias without bias": (
+        lambda: pn.lstm(6, use_bias=False, unit_forget_bias=True),
+        ValueError,
+        "lstm: expected use_bias with unit_forget_bias",
+    ),
+    "lstm: no time axis": (
+        init(LSTM, jnp.ones(7)),
+        ValueError,
+        r"lstm: expected x \[..., time, in\] with at least one step, got float32 \[7\]",
+    ),
+    "lstm: no step": (fresh(LSTM, X, X[:, :0]), ValueError, r"with at least one step, got float32 \[4, 0, 7\]"),
+    "lstm: integers": (fresh(LSTM, X, X.astype(int)), TypeError, "lstm: expected x of a floating dtype, got int32"),
+    "lstm: another number of features": (
+        fresh(LSTM, X, X[..., :3]),
+        ValueError,
+        r"lstm: expected x \[..., time, 7\] for kernel \[7, 24\], got float32 \[4, 5, 3\]",
+    ),
+    "lstm: another cell's parameters": (
+        forward(LSTM, pn.gru(6).init(jax.random.key(0), X)[0], X),
+        ValueError,
+        r"lstm: expected parameters \['bias', 'kernel', 'recurrent_kernel'\], got dict with",
+    ),
+    "lstm: another width's parameters": (
+        forward(LSTM, pn.lstm(5).init(jax.random.key(0), X)[0], X),
+        ValueError,
+        r"lstm: expected bias \[24\] for 6 features, got float32 \[20\]",
+    ),
+    "lstm: three in x": (
+        fresh(LSTM, X, (X, X, X)),
+        TypeError,
+        r"expected x as one array or a pair \(inputs, lengths\)",
+    ),
+    "lstm: lengths of another shape": (
+        fresh(LSTM, X, lengths(1, 2, 3)),
+        ValueError,
+        r"lstm: expected lengths \[4\] for inputs \[4, 5, 7\], got int\d+ \[3\]",
+    ),
+    "lstm: floating lengths": (
+        fresh(LSTM, X, (X, jnp.ones(4))),
+        TypeError,
+        r"lstm: expected lengths of an integer dtype, got float32 \[4\]",
+    ),
+    "lstm: lengths in a list": (
+        lambda: LSTM.init(jax.random.key(0), (X, [1, 2, 3, 4])),
+        TypeError,
+        "lstm: expected lengths as one array of integers, got list of 4",
+    ),
+    "lstm: too long": (
+        lambda: LSTM.init(jax.random.key(0), lengths(5, 6, 0, 1)),
+        ValueError,
+        r"lstm: expected lengths in 0..5 for 5 steps, got 0 to 6",
+    ),
+    "lstm: negative lengths": (
+        lambda: LSTM.init(jax.random.key(0), lengths(5, -1, 0, 1)),
+        ValueError,
+        r"expected lengths in 0..5 for 5 steps, got -1 to 5",
+    ),
+    "lstm: state of another batch": (
+        fresh(pn.lstm(6, stateful=True), X, X[:3]),
+        ValueError,
+        r"lstm: expected x with leading axes \[4\], those of the state, got float32 \[3, 5, 7\]: a state belongs",
+    ),
+    "lstm: another layer's state": (
+        forward(pn.lstm(6, stateful=True), LSTM.init(jax.random.key(0), X)[0], X, jnp.zeros((4, 6))),
+        ValueError,
+        "lstm: expected the state that init gives, tuple of 2",
+    ),
+    "bidirectional: twice the same way": (
+        lambda: pn.bidirectional(pn.lstm(6), pn.lstm(6)),
+        ValueError,
+        "bidirectional: expected a layer and then one with reverse=True, got lstm and lstm",
+    ),
+    "bidirectional: the first reversed": (
+        lambda: pn.bidirectional(pn.gru(6, reverse=True), pn.gru(6, reverse=True)),
+        ValueError,
+        "bidirectional: expected a layer and then one with reverse=True, got reversed_gru and reversed_gru",
+    ),
+    "stacked: no layers": (lambda: pn.stacked(), ValueError, "stacked: expected at least one layer, got none"),
+    "stacked: the path": (
+        init(pn.stacked(pn.lstm(6), pn.rnn(6)), lengths(1, 2)),
+        ValueError,
+        r"serial\[0\].lstm: expected lengths \[4\]",
+    ),
+    "without_lengths: dense alone takes no pair": (
+        init(pn.stacked(pn.dense(6), pn.rnn(6)), lengths(1, 2, 3, 4)),
+        TypeError,
+        r"serial\[0\].dense: expected x as one array, got tuple of 2",
+    ),
+}

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
-from .inputs import Row
+from typing import Any
+
+import numpy as np
+
+from ... import layers
+from .inputs import BATCH, FEATURES, Row, normal
+
+TIME, UNITS = 4, 5
+
+SERIES = normal(BATCH, TIME, FEATURES)
+
+
+def masked(random: np.random.Generator) -> Any:
+    return SERIES(random), np.array([TIME, 0, 1, 3, 2], np.int32)
 
 
 def rows() -> list[Row]:
-    return []
+    lstm, gru = layers.lstm(UNITS), layers.gru(UNITS)
+    return [
+        ("rnn", layers.rnn(UNITS), SERIES),
+        ("rnn, relu, reversed, lengths", layers.rnn(UNITS, activation="relu", reverse=True), masked),
+        ("gru", gru, SERIES),
+        ("gru, reset before the product", layers.gru(UNITS, reset_after=False), SERIES),
+        ("lstm", lstm, SERIES),
+        ("lstm, lengths", lstm, masked),
+        ("lstm, the last state", layers.lstm(UNITS, last_only=True), masked),
+        ("lstm, 40 steps of one example", lstm, normal(40, FEATURES)),
+        ("bidirectional", layers.bidirectional(gru, layers.lstm(UNITS, reverse=True)), masked),
+        ("stacked", layers.stacked(lstm, gru), masked),
+        ("without_lengths", layers.without_lengths(layers.dense(UNITS)), masked),
+    ]

@@ -6,7 +6,8 @@
 
     kernel W [in, features],  recurrent_kernel U [features, features],  bias b [features]
 
-Kept: x and y. Both derivatives are read off the output: 1 - h^2, and h > 0.
+Kept: x and y. Both derivatives are read off the output: 1 - h^2, and h > 0; in float16 and bfloat16 the tanh is
+computed again from x_t and h_{t-1}, since 1 - h^2 of a rounded h is not the slope.
 PyTorch's and ONNX's two biases are one here, their sum. Elman, *Finding structure in time* (1990).
 """
 
@@ -20,7 +21,7 @@ from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
 from ...annotations import Array, Float
 from ...layer import Layer
-from ...precision import widen
+from ...precision import wide_dtype, widen
 from .sequence import Weights, recurrent_layer
 from .through_time import (
     Carry,
@@ -30,6 +31,7 @@ from .through_time import (
     backward_through_time,
     forward_through_time,
     product,
+    project,
     weight_gradients,
 )
 
@@ -37,6 +39,13 @@ from .through_time import (
 def rnn_step(params: Params, carry: Carry, a: Float[Array, "... features"], activation: str) -> Carry:
     z = a + product(carry[0], params["recurrent_kernel"])  # [..., features]
     return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
+
+
+def rnn_again(params: Params, x: Array, before: Array, y: Array, activation: str) -> Array:
+    if activation == "relu" or y.dtype == wide_dtype(y.dtype):
+        return widen(y)
+    # Near 1 a tanh rounded to 8 bits does not tell its slope.
+    return rnn_step(params, (before,), project(params, x), activation)[0]
 
 
 def rnn_step_backward(params: Params, h: Array, before: Carry, dcarry: Carry, activation: str) -> tuple[Carry, Array]:
@@ -50,7 +59,7 @@ def rnn_step_backward(params: Params, h: Array, before: Carry, dcarry: Carry, ac
 def rnn_cell(activation: str) -> Cell:
     return Cell(
         step=functools.partial(rnn_step, activation=activation),
-        again=lambda params, x, before, y: widen(y),
+        again=functools.partial(rnn_again, activation=activation),
         step_backward=functools.partial(rnn_step_backward, activation=activation),
         weights=weight_gradients,
     )

@@ -193,14 +193,10 @@ def check_state(state: State, inputs: Array, expected: Any) -> None:
     shapes = [jax.tree.map(jnp.shape, carry) for carry in (state, expected)]
     if shapes[0] == shapes[1]:
         return
-    leaves = jax.tree.leaves(state)
-    if jax.tree.structure(state) != jax.tree.structure(expected) or leaves[0].shape[-1:] != expected_features(expected):
+    wanted, given = jax.tree.leaves(expected)[0], jax.tree.leaves(state)
+    if jax.tree.structure(state) != jax.tree.structure(expected) or given[0].shape[-1:] != wanted.shape[-1:]:
         raise LayerValueError(f"expected the state that init gives, {describe(expected)}, got {describe(state)}")
     raise LayerValueError(
-        f"expected x {[*leaves[0].shape[:-1], 'time', inputs.shape[-1]]} for the state of {describe(leaves[0])}, "
-        f"got {describe(inputs)}: a state belongs to one batch, init another for this"
+        f"expected x with leading axes {list(given[0].shape[:-1])}, those of the state, got {describe(inputs)}: "
+        "a state belongs to one batch, init another for this one"
     )
-
-
-def expected_features(carry: Any) -> tuple[int, ...]:
-    return jax.tree.leaves(carry)[0].shape[-1:]
