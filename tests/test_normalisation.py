@@ -265,6 +265,15 @@ def test_weight_norm_starts_as_the_layer_itself() -> None:
     assert_close(normed.predict(normed_params, (), x), bare.predict(params, (), x), 1e-6)
 
 
+def test_weight_norm_takes_a_norm_below_eps_for_a_constant() -> None:
+    with jax.enable_x64(True):
+        x, dy, layer = drawn(5, 6), drawn(5, 4, seed=1), pn.weight_norm(pn.dense(4, use_bias=False))
+        params = {"kernel": jnp.asarray(1e-14 * drawn(6, 4, seed=2)), "scale": jnp.arange(1.0, 5.0)}
+        y, _, dparams, _ = pull(layer, params, (), x, dy)
+        assert_close(y, x @ np.asarray(params["kernel"]) / 1e-12 * np.arange(1, 5))
+        assert_close(dparams["kernel"], x.T @ dy / 1e-12 * np.arange(1, 5))
+
+
 @pytest.mark.parametrize("wrap", [pn.weight_standardize, pn.weight_norm, pn.spectral_norm])
 def test_a_kernel_of_zeros_gives_finite_values_and_gradients(wrap: Any) -> None:
     x = jnp.asarray(drawn(5, 6), jnp.float32)
@@ -280,6 +289,8 @@ def test_spectral_norm_finds_the_largest_singular_value_in_training_alone() -> N
         params, state = layer.init(jax.random.key(0), x)
         params = {"kernel": jnp.asarray(drawn(6, 4))}  # not the kernel that init saw
         forward = jax.jit(layer.forward)
+        y, state, _ = forward(params, state, x, None)
+        assert_close(layer.predict(params, state, x), y)  # by the vectors as they are, still far from singular ones
         for _ in range(60):
             y, state, _ = forward(params, state, x, None)
         assert_close(y, np.asarray(params["kernel"]) / np.linalg.norm(params["kernel"], 2), 1e-9)
