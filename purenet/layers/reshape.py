@@ -1,11 +1,14 @@
-"""reshape and flatten: the same elements under another shape, so dx is dy under the shape of x.
+"""reshape, flatten and swap_axes: the same elements under another shape or in another order, so dx is dy put back.
 
-Kept: the shape of x, which costs nothing at run time.
+Kept: the shape of x, which costs nothing at run time, or nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+
+import jax.numpy as jnp
 
 from ..annotations import Array
 from ..errors import LayerValueError
@@ -56,3 +59,28 @@ def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
         return reshape_forward(x, shape, start)[0]
 
     return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), rebuild=rebuild)
+
+
+def swap_axes_forward(x: Array, first: int, second: int) -> Array:
+    return jnp.swapaxes(x, first, second)
+
+
+def swap_axes_backward(dy: Array, first: int, second: int) -> Array:
+    # y = swap(x), which is its own inverse
+    return jnp.swapaxes(dy, first, second)
+
+
+def swap_axes(first: int, second: int) -> Layer:
+    """Two axes of x exchanged. `swap_axes(-1, -2)`: [..., time, features] to [..., features, time], with any leading
+    axes. Raises if x has no such axes."""
+    for axis in (first, second):
+        if not isinstance(axis, int) or isinstance(axis, bool):
+            raise ValueError(f"swap_axes: expected axes as numbers, got {first!r} and {second!r}")
+
+    def forward(x: Array) -> Array:
+        if not all(-x.ndim <= axis < x.ndim for axis in (first, second)):
+            raise LayerValueError(f"expected x with axes {first} and {second} to exchange, got {describe(x)}")
+        return swap_axes_forward(x, first, second)
+
+    backward = functools.partial(swap_axes_backward, first=first, second=second)
+    return stateless(forward, backward, name="swap_axes", needs=(), rebuild=forward)

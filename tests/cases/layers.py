@@ -32,4 +32,5 @@ ROWS = [
     Case("dropout", pn.dropout(0.3), features, lambda params, x: x, random=True),
     Case("flatten", pn.flatten(-2), sequence, lambda params, x: x.reshape(len(x), -1)),
     Case("reshape", pn.reshape(7, 1, start=-1), features, lambda params, x: x.reshape(-1, 7, 1)),
+    Case("swap_axes", pn.swap_axes(-1, -2), sequence, lambda params, x: np.einsum("...tf->...ft", x)),
 ]

@@ -19,4 +19,5 @@ def rows() -> list[Row]:
         ("flatten, last two axes", layers.flatten(-2), SEQUENCES),
         ("reshape", layers.reshape(FEATURES, -1), SEQUENCES),
         ("reshape, last axis", layers.reshape(FEATURES, 1, start=-1), SEQUENCES),
+        ("swap_axes", layers.swap_axes(-1, -3), SEQUENCES),
     ]

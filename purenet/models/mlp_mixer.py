@@ -1,0 +1,58 @@
+"""mlp_mixer: an MLP across the patches of an image, another across the channels of each, in turn.
+
+    images [..., height, width, channels] -> patches X [..., tokens, features], tokens = height width / patch_size^2
+    U = X + (f(norm(X)^T W1 + b1) W2 + b2)^T          W1 [tokens, token_hidden],   W2 [token_hidden, tokens]
+    Y = U + f(norm(U) W3 + b3) W4 + b4                W3 [features, channel_hidden], W4 [channel_hidden, features]
+
+Then norm, the mean of the tokens, and a dense layer. f is gelu, norm layer norm.
+Tolstikhin et al., *MLP-Mixer: An all-MLP Architecture for Vision* (2021).
+"""
+
+from __future__ import annotations
+
+from ..combine import repeat, residual, serial
+from ..layer import Layer
+from ..layers import conv, dense, gelu, global_avg_pool, layer_norm, reshape, swap_axes
+from .mlp import mlp
+from .sizes import check_sizes, count_patches
+
+
+def patches(features: int, patch_size: int) -> Layer:
+    """Images [..., height, width, channels] to [..., tokens, features], a linear map of each patch."""
+    embed = conv(features, (patch_size, patch_size), strides=patch_size, padding="VALID")
+    return serial(embed=embed, flat=reshape(-1, features, start=-3))
+
+
+def mlp_mixer(
+    classes: int,
+    *,
+    image_size: int | tuple[int, int],
+    patch_size: int,
+    features: int,
+    blocks: int,
+    token_hidden: int,
+    channel_hidden: int,
+) -> Layer:
+    """Images [..., height, width, channels] to logits [..., classes].
+
+    The paper's S/16: image_size 224, patch_size 16, features 512, blocks 8, token_hidden 256, channel_hidden 2048.
+    Parameters: patches, blocks (all stacked along a first axis), norm, head.
+    Raises if patches do not tile the image or the image has another size.
+    """
+    tokens = count_patches("mlp_mixer", image_size, patch_size)
+    sizes = {"features": features, "blocks": blocks, "token_hidden": token_hidden, "channel_hidden": channel_hidden}
+    check_sizes("mlp_mixer", classes=classes, **sizes)
+    across_tokens = serial(
+        norm=layer_norm(),
+        turn=swap_axes(-1, -2),
+        mlp=mlp([token_hidden, tokens], activation=gelu),
+        back=swap_axes(-1, -2),
+    )
+    across_channels = serial(norm=layer_norm(), mlp=mlp([channel_hidden, features], activation=gelu))
+    return serial(
+        patches=patches(features, patch_size),
+        blocks=repeat(serial(tokens=residual(across_tokens), channels=residual(across_channels)), blocks),
+        norm=layer_norm(),
+        pool=global_avg_pool(dims=1),
+        head=dense(classes),
+    )._replace(name="mlp_mixer")
