@@ -136,7 +136,8 @@ def attention_layer(
     """
 
     def init(key: Array, x: Any) -> Params:
-        q, k, _ = jax.eval_shape(lambda x: split(x)[0], x)
+        (q, k, _), mask = jax.eval_shape(split, x)
+        split_mask(mask, q, k)
         query_key, key_key = jax.random.split(key, 2)
         params = {"query": prepare.init(query_key, q)[0], "key": prepare.init(key_key, k)[0]}
         return params if has_params else ()

@@ -69,9 +69,7 @@ def split_mask(mask: Any, q: Array, k: Array) -> tuple[Array | None, Array | Non
     leading = q.ndim - 3
     shape = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
     if not hasattr(mask, "dtype") or not (mask.dtype == bool or jnp.issubdtype(mask.dtype, jnp.floating)):
-        raise LayerTypeError(
-            f"expected a boolean mask, True for what is seen, or an additive one, got {describe(mask)}"
-        )
+        raise LayerTypeError(f"expected a mask, boolean (True: seen) or floating (added), got {describe(mask)}")
     axes = mask.ndim - leading
     full = mask.shape
     if axes in (1, 2):

@@ -102,7 +102,7 @@ def check_indices(x: Shaped, vocabulary: int) -> None:
     if not hasattr(x, "dtype"):
         raise LayerTypeError(f"expected x as one array of integers, got {describe(x)}")
     if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise LayerTypeError(f"expected x of an integer dtype, got {describe(x)}: indices are not differentiable")
+        raise LayerTypeError(f"expected x of an integer dtype, got {describe(x)}: convert it with .astype")
     if isinstance(x, jax.ShapeDtypeStruct):
         return
     try:

@@ -2,6 +2,160 @@
 
 from __future__ import annotations
 
-from .calls import Table
+from typing import Any, cast
 
-TABLE: Table = {}
+import jax
+import jax.numpy as jnp
+
+import purenet as pn
+
+from .calls import Table, forward
+
+X = jnp.ones((2, 5, 24))
+MEMORY = jnp.ones((2, 4, 6))
+ATTEND = pn.attend(4)
+CROSS = pn.cross_attend(2)
+SELF = pn.self_attention(2)
+
+
+def masked(mask: Any) -> Any:
+    return forward(ATTEND, (), (X, mask))
+
+
+def init(layer: pn.Layer, x: Any) -> Any:
+    return lambda: layer.init(jax.random.key(0), x)
+
+
+TABLE: Table = {
+    "attend, no heads": (lambda: pn.attend(0), ValueError, "attend: expected a number of heads of at least 1, got 0"),
+    "attend, kv_heads": (
+        lambda: pn.attend(4, kv_heads=3),
+        ValueError,
+        "attend: expected kv_heads that divide the 4 heads, got 3",
+    ),
+    "attend, window 0": (
+        lambda: pn.attend(4, window=0),
+        ValueError,
+        "attend: expected a window of at least 1 key to each side, or a pair .*, got 0",
+    ),
+    "attend, window below 0": (
+        lambda: pn.attend(4, window=(-1, 0)),
+        ValueError,
+        r"attend: expected a window .*, got \(-1, 0\)",
+    ),
+    "attend, offset": (
+        lambda: pn.attend(4, offset="start"),
+        ValueError,
+        "attend: expected an offset as an integer or \"end\", got 'start'",
+    ),
+    "attend, softcap": (lambda: pn.attend(4, softcap=0.0), ValueError, "attend: expected a softcap above 0, got 0.0"),
+    "attend, scale": (lambda: pn.attend(4, scale=float("nan")), ValueError, "attend: expected a finite scale, got nan"),
+    "attend, norm that cannot rebuild": (
+        lambda: pn.attend(4, qk_norm=pn.dense(3)),
+        ValueError,
+        "attend: expected norm as a layer that can rebuild its output",
+    ),
+    "attend, norm not called": (
+        lambda: pn.attend(4, qk_norm=cast(Any, pn.layer_norm)),
+        ValueError,
+        "attend: expected norm as a layer",
+    ),
+    "attend, heads and features": (
+        forward(pn.serial(pn.dense(25), ATTEND), [pn.dense(25).init(jax.random.key(0), X)[0], ()], X),
+        ValueError,
+        r"serial\[1\].attend: expected x with features for 12 heads of equal size, got float32 \[2, 5, 25\]",
+    ),
+    "attend, integers": (forward(ATTEND, (), X.astype(int)), TypeError, "attend: expected x of a floating dtype"),
+    "attend, features alone": (forward(ATTEND, (), X[0, 0]), ValueError, r"attend: expected x \[..., time, features\]"),
+    "attend, mask of other steps": (
+        masked(jnp.ones((2, 5, 4), bool)),
+        ValueError,
+        r"attend: expected a mask \[2, 5\], \[2, 5, 5\] or \[2, 4, 5, 5\], .*, got bool \[2, 5, 4\]",
+    ),
+    "attend, mask of other heads": (
+        masked(jnp.ones((2, 3, 5, 5))),
+        ValueError,
+        r"attend: expected a mask .*, got float32 \[2, 3, 5, 5\]",
+    ),
+    "attend, mask without leading axes": (
+        masked(jnp.ones(5, bool)),
+        ValueError,
+        r"attend: expected a mask .*, got bool \[5\]",
+    ),
+    "attend, mask of integers": (
+        masked(jnp.ones((2, 5), int)),
+        TypeError,
+        r"attend: expected a mask, boolean \(True: seen\) or floating \(added\), got int32 \[2, 5\]",
+    ),
+    "attend, mask at init": (init(ATTEND, (X, jnp.ones((2, 4), bool))), ValueError, "attend: expected a mask"),
+    "attend, odd heads to turn": (
+        forward(pn.attend(4, rotary=pn.rotary()), (), jnp.ones((2, 5, 36))),
+        ValueError,
+        "attend.query.rotary: expected an even number of features",
+    ),
+    "attend, norms' parameters": (
+        forward(pn.attend(4, qk_norm=pn.layer_norm()), (), X),
+        ValueError,
+        r"attend: expected parameters \['key', 'query'\], got tuple",
+    ),
+    "cross_attend of one array": (
+        forward(CROSS, (), X),
+        TypeError,
+        r"cross_attend: expected \(queries, keys, values\) or these and a mask, got float32",
+    ),
+    "cross_attend, keys of other features": (
+        forward(CROSS, (), (X, MEMORY, MEMORY)),
+        ValueError,
+        r"cross_attend: expected queries \[..., time, 2 \* d\], keys \[..., steps, 2 \* d\]",
+    ),
+    "cross_attend, values of other steps": (
+        forward(CROSS, (), (MEMORY, MEMORY, MEMORY[:, :3])),
+        ValueError,
+        "cross_attend: expected queries",
+    ),
+    "cross_attend, integer values": (
+        forward(CROSS, (), (MEMORY, MEMORY, MEMORY.astype(int))),
+        TypeError,
+        "cross_attend: expected values of a floating dtype",
+    ),
+    "self_attention, heads and features": (
+        init(SELF, jnp.ones((2, 5, 7))),
+        ValueError,
+        r"serial.project.projections: expected features that the 2 heads divide, got float32 \[2, 5, 7\]: give",
+    ),
+    "self_attention, kv_heads": (
+        lambda: pn.self_attention(4, kv_heads=8),
+        ValueError,
+        "self_attention: expected kv_heads that divide the 4 heads, got 8",
+    ),
+    "self_attention, no features": (
+        lambda: pn.self_attention(4, features=0),
+        ValueError,
+        "self_attention: expected features of at least 1, got 0",
+    ),
+    "self_attention, other parameters": (
+        lambda: SELF.forward({"project": {}, "attend": (), "out": {}}, (), jnp.ones((2, 5, 6)), None),
+        ValueError,
+        r"serial.project.projections: expected parameters \['qkv'\], got dict with \[\]",
+    ),
+    "self_attention, another width's parameters": (
+        forward(SELF, SELF.init(jax.random.key(0), jnp.ones((2, 5, 8)))[0], jnp.ones((2, 5, 6))),
+        ValueError,
+        r"serial.project.projections.qkv.dense: expected a kernel to 18 features, got kernel float32 \[8, 24\]",
+    ),
+    "self_attention of integers": (
+        init(SELF, jnp.ones((2, 5, 6), int)),
+        TypeError,
+        "serial.project.projections: expected x of a floating dtype",
+    ),
+    "cross_attention without memory": (
+        init(pn.cross_attention(2), jnp.ones((2, 5, 6))),
+        TypeError,
+        "serial.project.projections: expected 2 inputs or these and a mask, got tuple of 1",
+    ),
+    "multi_head_attention of two": (
+        init(pn.multi_head_attention(2), (MEMORY, MEMORY)),
+        TypeError,
+        "projections: expected 3 inputs or these and a mask, got tuple of 2",
+    ),
+}

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
-from .inputs import Row
+from typing import Any
+
+import numpy as np
+
+from ... import layers
+from .inputs import Row, normal
+
+BATCH, TIME, STEPS = 3, 5, 4
+
+
+def padded(random: np.random.Generator) -> Any:
+    """The queries of the last example see nothing."""
+    return random.normal(size=(BATCH, TIME, 24)), np.arange(TIME) < np.array([5, 2, 0])[:, None]
+
+
+def biased(random: np.random.Generator) -> Any:
+    return random.normal(size=(BATCH, TIME, 24)), random.normal(size=(1, 2, TIME, TIME))
+
+
+def parts(*shapes: tuple[int, ...]) -> Any:
+    return lambda random: tuple(random.normal(size=(BATCH, *shape)) for shape in shapes)
+
+
+PACKED = normal(BATCH, TIME, 24)
 
 
 def rows() -> list[Row]:
-    return []
+    normed = layers.attend(2, qk_norm=layers.rms_norm(), rotary=layers.rotary())
+    steps = parts((TIME, 8), (STEPS, 6))
+    return [
+        ("attend", layers.attend(2), PACKED),
+        ("attend, causal", layers.attend(2, causal=True), PACKED),
+        ("attend, grouped", layers.attend(4, kv_heads=1), PACKED),
+        ("attend, window, alibi and soft cap", layers.attend(3, window=(1, 2), alibi=True, softcap=2.0), normal(5, 18)),
+        ("attend, padding", layers.attend(2), padded),
+        ("attend, bias", layers.attend(2), biased),
+        ("attend, norm and rotary", normed, PACKED),
+        ("cross_attend", layers.cross_attend(2, kv_heads=1), parts((TIME, 8), (STEPS, 4), (STEPS, 3))),
+        ("cross_attend, end", layers.cross_attend(2, causal=True, offset="end"), parts((TIME, 8), *[(STEPS, 8)] * 2)),
+        ("self_attention", layers.self_attention(2), normal(BATCH, TIME, 8)),
+        ("cross_attention", layers.cross_attention(2, use_bias=False), steps),
+        (
+            "multi_head_attention",
+            layers.multi_head_attention(2, features=3, head_features=5, use_bias=False),
+            parts((TIME, 8), (STEPS, 6), (STEPS, 7)),
+        ),
+    ]
