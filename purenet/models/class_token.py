@@ -62,7 +62,7 @@ def first_token_forward(x: Sequence) -> tuple[Float[Array, "... features"], Stat
 def first_token_backward(time: Static, dy: Float[Array, "... features"]) -> Sequence:
     # y = x[..., 0, :]
     after = [(0, 0)] * (dy.ndim - 1) + [(0, time.value - 1), (0, 0)]
-    return jnp.pad(dy[..., None, :], after)
+    return jnp.pad(dy[..., None, :], after)  # [..., time, features]
 
 
 def first_token() -> Layer:

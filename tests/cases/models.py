@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import purenet as pn
@@ -43,9 +42,8 @@ def divergence(x: Any) -> Any:
 
 def bound(params: Any, x: Any) -> Any:
     (logits, moments), targets = x
-    likelihood = np.log(jax.nn.sigmoid(np.where(targets == 1, logits, -logits)))
-    mixed = targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits)
-    return np.mean(-np.where((targets == 0) | (targets == 1), likelihood, mixed).sum(-1) + 0.3 * divergence(moments))
+    likelihood = targets * jax.nn.log_sigmoid(logits) + (1 - targets) * jax.nn.log_sigmoid(-logits)
+    return np.mean(0.3 * divergence(moments) - likelihood.sum(-1))
 
 
 def shortened(params: Any, x: Any) -> Any:
@@ -66,12 +64,19 @@ def reconstructed(params: Any, x: Any) -> Any:
     return encoded[..., :LATENT] @ by[1]["kernel"] + by[1]["bias"], encoded
 
 
+def mean_divergence(params: Any, x: Any) -> Any:
+    return np.mean(divergence(x))
+
+
+PREDICTED = pair(predictions, open_interval)
+
 ROWS = [
     Case("gaussian_sample", models.gaussian_sample(), moments, lambda params, x: x[..., :LATENT], random=True),
-    Case("gaussian_kl", models.gaussian_kl(), moments, lambda params, x: jnp.mean(divergence(x)), reduction="mean"),
-    Case("negative_elbo", models.negative_elbo(beta=0.3), pair(predictions, open_interval), bound, alone=True),
+    Case("gaussian_kl", models.gaussian_kl(), moments, mean_divergence, batched=False, alone=True),
+    Case("negative_elbo", models.negative_elbo(beta=0.3), PREDICTED, bound, reduction="mean", alone=True),
     Case("class_token", models.class_token(), sequence, with_token),
-    Case("first_token", models.first_token(), sequence, lambda params, x: x[:, 0]),
+    # XLA:CPU keeps dy beside dx, one step among all: more than the slack in short sequences.
+    Case("first_token", models.first_token(), images(11, 3), lambda params, x: x[:, 0]),
     Case("widening_shortcut", models.widening_shortcut(4), images(5, 5, 2), shortened),
     Case("vae", models.vae(FEATURES, LATENT, hidden=()), features, reconstructed, random=True, alone=True),
     Case(
