@@ -14,6 +14,8 @@ Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 9.1 and 9.5.
 
 from __future__ import annotations
 
+import functools
+
 import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
@@ -108,17 +110,31 @@ def kernel_gradient(x: Array, dy: Array, kernel_size: Sizes, window: Window) -> 
     space = "DHW"[-len(strides) :]
     if dy.size == 0:
         return jnp.zeros((*kernel_size, x.shape[-1] // groups, dy.shape[-1]), dy.dtype)
-    # dW[j] = sum_t x[d j + s t - p]^T dy[t]: the examples are what is summed, as channels are in y
+    # dW[j] = sum_t x[d j + s t - p]^T dy[t]: the examples are summed, as channels are in y
     sizes = zip(x.shape[1:], dy.shape[1:], kernel_size, strides, pads, dilation, strict=False)
-    return lax.conv_general_dilated(
-        x,
-        dy,
-        dilation,
-        [(p, d * (k - 1) + s * (m - 1) + 1 - n - p) for n, m, k, s, (p, _), d in sizes],
+    correlate = functools.partial(
+        lax.conv_general_dilated,
+        window_strides=dilation,
+        padding=[(p, d * (k - 1) + s * (m - 1) + 1 - n - p) for n, m, k, s, (p, _), d in sizes],
         rhs_dilation=strides,
         dimension_numbers=(f"C{space}N", f"I{space}O", f"{space}NC"),
-        batch_group_count=groups,
     )
+
+    if groups == 1:
+        return correlate(x, dy)
+
+    def by_examples(x: Array, dy: Array) -> Array:
+        return correlate(groups_of_examples(x, groups), dy, feature_group_count=groups)
+
+    # XLA's CPU code for groups of the batch, which are x's channels here, multiplies every group by every other.
+    by_channels = functools.partial(correlate, batch_group_count=groups)
+    return lax.platform_dependent(x, dy, cpu=by_examples, default=by_channels)
+
+
+def groups_of_examples(x: Array, groups: int) -> Array:
+    """[examples, spatial..., in] to [groups * examples, spatial..., in / groups]."""
+    grouped = jnp.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
+    return grouped.reshape(-1, *grouped.shape[2:])
 
 
 def conv(

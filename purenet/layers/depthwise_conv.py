@@ -14,6 +14,7 @@ Howard et al., *MobileNets* (2017), section 3.1, after Sifre (2014).
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax.numpy as jnp
@@ -42,65 +43,64 @@ def depthwise_conv_forward(
     params: dict[str, Array], x: Float[Array, "... channels"], window: Window
 ) -> Float[Array, "... out_features"]:
     axes, kernel = len(window.strides), params["kernel"]
-    images = spread(as_batch(x, axes), kernel.shape[-1])  # [examples, spatial..., out]
-    y = weigh(taps(images, kernel.shape[:axes], window), kernel)
+    images = as_batch(x, axes)[..., None]  # [examples, spatial..., channels, 1]
+    rows = kernel.reshape(-1, x.shape[-1], kernel.shape[-1] // x.shape[-1])  # [taps, channels, multiplier]
+    y = weigh(taps(images, kernel.shape[:axes], window), rows)  # [examples, spatial..., channels, multiplier]
+    y = y.reshape(*x.shape[: -axes - 1], *y.shape[1:-2], kernel.shape[-1])
     if "bias" in params:
         y = y + jnp.broadcast_to(params["bias"].astype(y.dtype), y.shape)
-    return y.astype(x.dtype).reshape(*x.shape[: -axes - 1], *y.shape[1:])
+    return y.astype(x.dtype)
 
 
 def depthwise_conv_backward(
     params: dict[str, Array], x: Float[Array, "... channels"], dy: Float[Array, "... out_features"], window: Window
 ) -> tuple[dict[str, Array], Float[Array, "... channels"]]:
     axes, kernel = len(window.strides), params["kernel"]
-    images, dys = as_batch(x, axes), as_batch(dy, axes)
+    size = kernel.shape[:axes]
+    images = as_batch(x, axes)[..., None]  # [examples, spatial..., channels, 1]
+    dys = as_batch(dy, axes)
+    dys = dys.reshape(*dys.shape[:-1], x.shape[-1], dy.shape[-1] // x.shape[-1])  # [..., channels, multiplier]
     # y = sum_j tap_j(x) * kernel[j] + bias
-    seen = taps(spread(images, kernel.shape[-1]), kernel.shape[:axes], window)
-    dparams = {"kernel": correlate(seen, dys).reshape(kernel.shape).astype(kernel.dtype)}
+    dkernel = correlate(taps(images, size, window), dys)  # [taps, channels, multiplier]
+    dparams = {"kernel": dkernel.reshape(kernel.shape).astype(kernel.dtype)}
     if "bias" in params:
         dparams["bias"] = jnp.sum(dy, range(dy.ndim - 1))  # [out]
-    pads = input_pads(images.shape[1:-1], dys.shape[1:-1], kernel.shape[:axes], window)
-    returned = taps(dys, kernel.shape[:axes], Window((1,) * axes, pads, window.dilation), dilated=window.strides)
-    dx = weigh(returned, jnp.flip(kernel, range(axes)))  # [examples, spatial..., out]
-    dx = jnp.sum(dx.reshape(*images.shape, -1), -1)
+    pads = input_pads(images.shape[1:-2], dys.shape[1:-2], size, window)
+    given = taps(dys, size, Window((1,) * axes, pads, window.dilation), apart=window.strides)
+    turned = jnp.flip(kernel, range(axes)).reshape(dkernel.shape)
+    dx = functools.reduce(jnp.add, jnp.unstack(weigh(given, turned), axis=-1))  # [examples, spatial..., channels]
     return dparams, dx.astype(x.dtype).reshape(x.shape)
 
 
-def spread(x: Array, features: int) -> Array:
-    """[..., channels] to [..., features]: every channel next to itself as often as it has kernels."""
-    copies = features // x.shape[-1]
-    return jnp.broadcast_to(x[..., None], (*x.shape, copies)).reshape(*x.shape[:-1], features)
-
-
-def taps(x: Array, kernel_size: Sizes, window: Window, dilated: Sizes | None = None) -> list[Array]:
-    """What each element of the kernel is multiplied by: x, padded, shifted and thinned by the strides."""
+def taps(x: Array, kernel_size: Sizes, window: Window, apart: Sizes | None = None) -> list[Array]:
+    """What each element of the kernel is multiplied by: x [examples, spatial..., channels, copies], its elements moved
+    `apart` by zeros between them, padded, shifted and thinned by the strides."""
     strides, pads, dilation, _ = window
-    inner = dilated or (1,) * len(strides)
-    around = [(before, after, step - 1) for (before, after), step in zip(pads, inner, strict=True)]
-    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0)])
+    around = [(*pad, step - 1) for pad, step in zip(pads, apart or (1,) * len(pads), strict=True)]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *around, (0, 0, 0), (0, 0, 0)])
     reaches = [d * (k - 1) for d, k in zip(dilation, kernel_size, strict=True)]
     seen = []
     for offsets in itertools.product(*(range(0, r + 1, d) for r, d in zip(reaches, dilation, strict=True))):
         ends = [n - r + o for n, r, o in zip(padded.shape[1:], reaches, offsets, strict=False)]
-        limits = (x.shape[0], *ends, x.shape[-1])
-        seen.append(widen(lax.slice(padded, (0, *offsets, 0), limits, (1, *strides, 1))))
+        tap = lax.slice(padded, (0, *offsets, 0, 0), (len(x), *ends, *x.shape[-2:]), (1, *strides, 1, 1))
+        seen.append(widen(tap))
     return seen
 
 
-def weigh(seen: list[Array], kernel: Array) -> Array:
-    """The sum of the taps, each times its row of the kernel."""
-    rows = widen(kernel).reshape(-1, kernel.shape[-1])
-    total = jnp.zeros(seen[0].shape, rows.dtype)
-    for tap, row in zip(seen, rows, strict=True):
-        total = total + tap * jnp.broadcast_to(row, tap.shape)
+def weigh(seen: list[Array], rows: Array) -> Array:
+    """The sum of the taps, each times its row of the kernel [taps, channels, multiplier]."""
+    shape = (*seen[0].shape[:-1], rows.shape[-1])
+    total = jnp.zeros(shape, seen[0].dtype)
+    for tap, row in zip(seen, widen(rows), strict=True):
+        total = total + jnp.broadcast_to(tap, shape) * jnp.broadcast_to(row, shape)
     return total
 
 
 def correlate(seen: list[Array], dy: Array) -> Array:
-    """The sum over all positions of each tap times dy, [taps, out], in one pass over memory for all taps."""
-    products = [tap * widen(dy) for tap in seen]
+    """The sum over all positions of each tap times dy, in one pass over memory for all taps."""
+    products = [jnp.broadcast_to(tap, dy.shape) * widen(dy) for tap in seen]
     zeros = [jnp.zeros((), product.dtype) for product in products]
-    sums = lax.reduce(products, zeros, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], range(dy.ndim - 1))
+    sums = lax.reduce(products, zeros, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], range(dy.ndim - 2))
     return jnp.stack(sums)
 
 

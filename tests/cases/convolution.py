@@ -59,7 +59,7 @@ def spread(
         kernel, x = np.asarray(params["kernel"]), np.asarray(x)
         axes = len(strides)
         if turned:
-            outputs = np.split(np.flip(kernel, range(axes)), groups, -1)
+            outputs = np.split(np.flip(kernel, tuple(range(axes))), groups, -1)
         else:
             outputs = [np.swapaxes(part, -1, -2) for part in np.split(kernel, groups, -1)]
         size, lengths = kernel.shape[:axes], x.shape[1 : axes + 1]
