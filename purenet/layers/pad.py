@@ -135,6 +135,7 @@ def crop_forward(x: Images, widths: Pads) -> Images:
 
 
 def crop_backward(widths: Pads, dy: Images) -> Images:
+    # y = x[low : n - high]
     return pad_forward(dy, widths, "constant", 0)
 
 

@@ -103,7 +103,8 @@ def coordinates(n: int, m: int, ratio: float, resizing: Resizing) -> np.ndarray:
     i = np.arange(m)
     mode = resizing.coordinates
     if mode == "align_corners":
-        return i * (n - 1) / (n * ratio - 1 if m > 1 else 1)
+        length = m if resizing.factors is None else n * ratio
+        return i * (n - 1) / (length - 1 if m > 1 else 1)
     scaled = (lambda t: t * n / m) if resizing.factors is None else (lambda t: t / ratio)
     if mode == "asymmetric":
         return scaled(i)
@@ -144,7 +145,7 @@ def upsample(
     An int or float alone is one axis. method: "nearest", "linear" (bilinear on two axes) or "cubic" (with `cubic_a`).
     coordinates, rounding (of "nearest"), antialias and exclude_outside as in ONNX's Resize. The defaults are those of
     `jax.image.resize`, enlarging. PyTorch: "nearest" is coordinates="asymmetric", rounding="floor", "nearest-exact"
-    the default; align_corners=True is coordinates="align_corners", with a size where the factor is not whole; antialias goes with exclude_outside=True.
+    the default; align_corners=True is coordinates="align_corners" with a size; antialias goes with exclude_outside.
     Raises if x is no floating array with these axes, or if nothing is left of one.
     """
     if (factor is None) == (size is None):

@@ -57,18 +57,34 @@ def norm(p: float) -> Callable[[Any], Any]:
     return lambda elements: (np.abs(elements) ** p).sum(1) ** (1 / p)
 
 
+def bins(n: int, m: int) -> list[slice]:
+    return [slice(int(np.floor(i * n / m)), int(np.ceil((i + 1) * n / m))) for i in range(m)]
+
+
+def binned(reduce: Callable[..., Any], *size: int) -> Callable[[Any, Any], Any]:
+    def value(params: Any, x: Any) -> Any:
+        rows, columns = (bins(n, m) for n, m in zip(x.shape[1:-1], size, strict=True))
+        return np.stack([np.stack([reduce(np.asarray(x)[:, r, c], (1, 2)) for c in columns], 1) for r in rows], 1)
+
+    return value
+
+
 ROWS = [
-    Case("max_pool", pn.max_pool((2, 2), strides=2), images(5, 4, 2), pooled(largest, (2, 2), 2)),
+    Case(
+        "max_pool",
+        pn.max_pool((2, 2), strides=2, padding=((0, 1), (0, 0))),
+        images(5, 4, 2),
+        pooled(largest, (2, 2), 2, ceil=True),
+    ),
     Case(
         "max_pool_overlapping",
-        pn.max_pool((3, 2), strides=2, padding=1, ceil_mode=True),
+        pn.max_pool((3, 3), strides=2, padding=1),
         images(5, 6, 2),
-        pooled(largest, (3, 2), 2, 1, ceil=True),
+        pooled(largest, (3, 3), 2, 1),
     ),
     Case("max_pool_dilated", pn.max_pool(3, dilation=2), images(7, 2), pooled(largest, (3,), 1, dilation=2)),
-    Case("avg_pool", pn.avg_pool((2, 2), strides=2), images(5, 4, 2), pooled(mean, (2, 2), 2)),
     Case(
-        "avg_pool_overlapping",
+        "avg_pool",
         pn.avg_pool((3, 2), strides=2, padding=1, ceil_mode=True, count_include_pad=False),
         images(5, 6, 2),
         pooled(mean, (3, 2), 2, 1, ceil=True),
@@ -77,4 +93,6 @@ ROWS = [
     Case("global_max_pool", pn.global_max_pool(), images(3, 4, 2), lambda params, x: np.max(x, (1, 2))),
     Case("global_avg_pool", pn.global_avg_pool(keepdims=True), images(3, 4, 2), pooled(mean, (3, 4), 1)),
     Case("global_lp_pool", pn.global_lp_pool(), images(3, 4, 2), lambda params, x: np.sqrt(np.sum(x**2, (1, 2)))),
+    Case("adaptive_avg_pool", pn.adaptive_avg_pool((3, 2)), images(5, 4, 2), binned(np.mean, 3, 2)),
+    Case("adaptive_max_pool", pn.adaptive_max_pool((3, 2)), images(5, 4, 2), binned(np.max, 3, 2)),
 ]
