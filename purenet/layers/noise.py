@@ -15,17 +15,22 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..annotations import Array, Float
 from ..layer import Layer
+from ..precision import wide_dtype
 from .dropout import check_rate, random_layer
 
 Floats = Float[Array, "..."]
 
 
 def draw_normal(key: Array, x: Floats) -> Floats:
-    # Drawn in float32, so that the noise is the same with and without x64 and in every dtype of x up to rounding.
-    return jax.random.normal(key, x.shape, jnp.float32).astype(x.dtype)
+    # Bits become a number in float32, so that the noise is the same with and without x64 and in every dtype of x up to
+    # rounding. Both steps before erf_inv are exact; jax.random.normal in float32 would round otherwise under jit.
+    uniform = jax.random.uniform(key, x.shape, jnp.float32)  # k / 2^23, from 0 to below 1
+    centred = 2 * uniform.astype(wide_dtype(x.dtype)) - (1 - 2.0**-23)  # above -1, below 1
+    return (math.sqrt(2) * lax.erf_inv(centred)).astype(x.dtype)
 
 
 def gaussian_noise_forward(x: Floats, key: Array, stddev: float) -> Floats:
