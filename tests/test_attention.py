@@ -138,7 +138,7 @@ def test_a_block_keeps_what_the_design_says() -> None:
 def test_a_mask_goes_through_a_whole_attention_layer() -> None:
     """What stands behind the mask changes nothing, and gets no gradient."""
     layer, (x,) = pn.self_attention(2), draw((2, 5, 6))
-    mask = jnp.arange(5) < jnp.array([[3], [5]])
+    mask = jnp.arange(5)[None] < jnp.array([[3], [5]])
     params, _ = layer.init(jax.random.key(0), (x, mask))
     y, _, residuals = layer.forward(params, (), (x, mask), None)
     changed = layer.predict(params, (), (x.at[0, 3:].add(1.0), mask))

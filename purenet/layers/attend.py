@@ -135,9 +135,13 @@ def attention_layer(
     `prepare` is what queries and keys go through first, with parameters for each of the two if it has any.
     """
 
+    def queries_and_keys(x: Any) -> tuple[Heads, Heads]:
+        (q, k, _), mask = split(x)
+        split_mask(mask, q, k)  # that it fits
+        return q, k
+
     def init(key: Array, x: Any) -> Params:
-        (q, k, _), mask = jax.eval_shape(split, x)
-        split_mask(mask, q, k)
+        q, k = jax.eval_shape(queries_and_keys, x)
         query_key, key_key = jax.random.split(key, 2)
         params = {"query": prepare.init(query_key, q)[0], "key": prepare.init(key_key, k)[0]}
         return params if has_params else ()
