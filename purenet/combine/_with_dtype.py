@@ -27,9 +27,9 @@ def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) ->
     """The layer computed in `compute_dtype` (jnp.bfloat16), with parameters and their gradients in their own dtype.
 
     x is cast at the door and y back to the dtype of x (of the parameters, where x holds integers), or to
-    `output_dtype`: pass the compute dtype to leave y in it. A gradient is rounded to the compute dtype once, as a
-    product accumulated in float32, and summed over repeated uses in the parameters' dtype. State stays as it is.
-    Integers and keys are never cast. Check the layer itself in float64: rounding is what this one adds to it.
+    `output_dtype`: pass the compute dtype to leave y in it. A gradient is rounded to the compute dtype at most once,
+    after products accumulated in float32, and summed over several uses in the parameters' dtype. State stays as it
+    is; integers and keys are never cast. Check the layer itself in float64: all that this adds to it is rounding.
     """
     compute_dtype, output_dtype = floating(compute_dtype), None if output_dtype is None else floating(output_dtype)
     inner = casting(layer, compute_dtype)
