@@ -42,7 +42,7 @@ def random_layers() -> list[Row]:
         ("dropout, along an axis", layers.dropout(0.4, broadcast_dims=(0,)), FEATURE_ROWS),
         ("spatial_dropout", layers.spatial_dropout(0.4), normal(2, 3, 5, 4)),
         ("drop_path", layers.drop_path(0.4), FEATURE_ROWS),
-        ("drop_path, one example", layers.drop_path(0.4, dimensions=2), SEQUENCES),
+        ("drop_path, sequences", layers.drop_path(0.4, dimensions=1), SEQUENCES),
         ("alpha_dropout", layers.alpha_dropout(0.3), FEATURE_ROWS),
         ("gaussian_noise", layers.gaussian_noise(0.5), FEATURE_ROWS),
         ("gaussian_dropout", layers.gaussian_dropout(0.3), FEATURE_ROWS),
