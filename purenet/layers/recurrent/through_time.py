@@ -5,15 +5,16 @@
     carry_t = step(carry_{t-1}, a_t),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
     dcarry_{t-1}, dz_t = step_backward(gates_t, carry_{t-1}, dcarry_t + (dy_t, 0))
 
-Time is walked in chunks of up to 32 steps. What need not wait for the step before is one product a chunk: a forward;
-in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So nothing of the gates'
-size ever spans all steps. Kept: x, y and of the carry what y does not show. From an example's length on, its carry
-stays; outputs, and gradients of inputs, are zero. Werbos, *Backpropagation through time: what it does and how to do
-it* (1990). Carries and sums are at least float32.
+Time is walked in chunks of 16 steps, more for few examples. What need not wait for the step before is one product a
+chunk: a forward; in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So
+nothing of the gates' size spans all steps. Kept: x, y and of the carry what y does not show. From an example's length
+on its carry stays; outputs, and gradients of inputs, are zero. Carries and sums are at least float32.
+Werbos, *Backpropagation through time: what it does and how to do it* (1990).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ Carry = tuple[Array, ...]
 Lengths = Integer[Array, "..."] | None
 Steps = Integer[Array, "steps"]
 
-CHUNK = 32
+# Enough rows for an efficient product, few enough that what a chunk holds is small.
+CHUNK_STEPS, CHUNK_ROWS = 16, 256
 
 
 class Cell(NamedTuple):
@@ -64,7 +66,7 @@ def forward_through_time(
         a = project(params, pick(x, steps))  # [steps, ..., gates * features]
         return lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
 
-    final, (y, hidden_carries) = lax.scan(chunk, jax.tree.map(widen, carry), chunks(time, reverse))
+    final, (y, hidden_carries) = lax.scan(chunk, jax.tree.map(widen, carry), chunks(x, reverse))
     return (unpick(y, time, reverse), like(final, carry)), hidden_carries
 
 
@@ -107,7 +109,7 @@ def backward_through_time(
 
     none_yet = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p.dtype)), params)
     sums = jax.tree.map(widen, dfinal), none_yet
-    (dcarry, dparams), dx = lax.scan(chunk, sums, (chunks(time, reverse), hidden_carries), reverse=True)
+    (dcarry, dparams), dx = lax.scan(chunk, sums, (chunks(x, reverse), hidden_carries), reverse=True)
     return like(dparams, params), unpick(dx, time, reverse), like(dcarry, carry)
 
 
@@ -145,9 +147,14 @@ def weight_gradients(params: Params, gates: PyTree, x: Array, before: Array, dz:
 # Steps.
 
 
-def chunks(time: int, reverse: bool) -> Integer[Array, "chunks steps"]:
+def chunk_steps(examples: int) -> int:
+    return max(CHUNK_STEPS, CHUNK_ROWS // max(examples, 1))
+
+
+def chunks(x: Float[Array, "... time _"], reverse: bool) -> Integer[Array, "chunks steps"]:
     """The steps in the order they are taken, a row a chunk. The last row may go on beyond the sequence."""
-    count = -(-time // CHUNK)
+    *leading, time, _ = x.shape
+    count = -(-time // chunk_steps(math.prod(leading)))
     size = -(-time // count)
     steps = np.arange(count * size, dtype=np.int32).reshape(count, size)
     return jnp.asarray(time - 1 - steps if reverse else steps)
