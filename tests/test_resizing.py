@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -19,11 +20,13 @@ def images() -> Any:
     return jax.random.normal(jax.random.key(0), IMAGES)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def pull(layer: pn.Layer, x: Any, dy: Any) -> tuple[Any, Any]:
     y, _, residuals = layer.forward((), (), x, None)
     return y, run_backward(layer, (), x, y, residuals, dy)[1]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def autodiff(layer: pn.Layer, x: Any, dy: Any) -> Any:
     return jax.vjp(lambda x: layer.predict((), (), x), x)[1](dy)[0]
 
