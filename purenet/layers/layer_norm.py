@@ -3,7 +3,7 @@
     xhat = (x - mean) rstd,  mean = E[x],  rstd = 1 / sqrt(E[(x - mean)^2] + eps),  E over the last axis
     y    = scale xhat + bias
     dscale = sum dy xhat,  dbias = sum dy,  both over the leading axes
-    dx     = rstd (dxhat - E[dxhat] - xhat E[dxhat xhat]),  dxhat = scale dy
+    dx     = rstd dxhat - rstd E[dxhat] - (x - mean) rstd^3 E[dxhat (x - mean)],  dxhat = scale dy
 
 The second and third term of dx are the paths through mean and rstd. Kept: x and the two statistics, one number each
 an example; y is rebuilt from them. Statistics and sums are at least float32.
@@ -51,7 +51,8 @@ def layer_norm_backward(
     mean, rstd = statistics
     examples = tuple(range(dy.ndim - 1))
     dxhat = dy = dy.astype(mean.dtype)
-    xhat = (x.astype(mean.dtype) - mean) * rstd  # [..., features]
+    centred = x.astype(mean.dtype) - mean  # [..., features]
+    xhat = centred * rstd  # [..., features]
     dparams = {}
     # y = scale * xhat + bias
     if "bias" in params:
@@ -61,8 +62,8 @@ def layer_norm_backward(
         dxhat = dy * jnp.broadcast_to(params["scale"].astype(dy.dtype), dy.shape)
     # xhat = (x - mean) * rstd, where mean and rstd depend on x too
     dmean = jnp.mean(dxhat, -1, keepdims=True)  # [..., 1]
-    drstd = jnp.mean(dxhat * xhat, -1, keepdims=True)  # [..., 1]
-    dx = rstd * (dxhat - dmean - xhat * drstd)  # [..., features]
+    drstd = jnp.mean(dxhat * centred, -1, keepdims=True)  # [..., 1]
+    dx = rstd * dxhat - rstd * dmean - centred * (drstd * rstd * rstd * rstd)  # [..., features]
     return dparams, dx.astype(x.dtype)
 
 
