@@ -67,7 +67,7 @@ def run_autoencoder(options: argparse.Namespace) -> dict[str, float]:
     for name, error in errors.items():
         print(f"    {name:24}{error:8.3f}")
     if options.plot:
-        draw(options.plot, [others[:12], *(image[:12] for image in rebuilt.values())], ["digit", *rebuilt])
+        draw(options.plot, [every(others), *map(every, rebuilt.values())], ["digit", *rebuilt])
     return errors
 
 
@@ -92,8 +92,8 @@ def run_vae(options: argparse.Namespace) -> dict[str, float]:
     if options.plot:
         z = jax.random.normal(jax.random.key(options.seed + 2), (24, options.latent))
         new = np.asarray(jax.nn.sigmoid(models.decode(net, params, z)))
-        (logits, _) = jax.jit(net.predict)(params, (), others[:12])
-        draw(options.plot, [others[:12], jax.nn.sigmoid(logits), new[:12], new[12:]], ["digit", "vae", "new", "new"])
+        (logits, _) = jax.jit(net.predict)(params, (), every(others))
+        draw(options.plot, [every(others), jax.nn.sigmoid(logits), new[:12], new[12:]], ["digit", "vae", "new", "new"])
     return nats
 
 
@@ -101,6 +101,11 @@ def binary_cross_entropy(probabilities: Any, targets: Any) -> float:
     """Of grey pixels as probabilities of black, summed over the pixels, the mean over the images."""
     values = targets * np.log(probabilities) + (1 - targets) * np.log1p(-probabilities)
     return float(-np.mean(np.sum(values, -1)))
+
+
+def every(images: Any) -> Any:
+    """Twelve of them, which stand in the order of their labels."""
+    return images[:: len(images) // 12][:12]
 
 
 RUNS = {"autoencoder": run_autoencoder, "vae": run_vae}

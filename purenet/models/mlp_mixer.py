@@ -14,13 +14,13 @@ from ..combine import repeat, residual, serial
 from ..layer import Layer
 from ..layers import conv, dense, gelu, global_avg_pool, layer_norm, reshape, swap_axes
 from .mlp import mlp
-from .sizes import check_sizes, count_patches
+from .sizes import check_patches, check_sizes, taking_images
 
 
-def patches(features: int, patch_size: int) -> Layer:
+def patches(features: int, patch_size: int, image_size: tuple[int, int]) -> Layer:
     """Images [..., height, width, channels] to [..., tokens, features], a linear map of each patch."""
     embed = conv(features, (patch_size, patch_size), strides=patch_size, padding="VALID")
-    return serial(embed=embed, flat=reshape(-1, features, start=-3))
+    return serial(embed=taking_images(embed, image_size), flat=reshape(-1, features, start=-3))
 
 
 def mlp_mixer(
@@ -39,7 +39,7 @@ def mlp_mixer(
     Parameters: patches, blocks (all stacked along a first axis), norm, head.
     Raises if patches do not tile the image or the image has another size.
     """
-    tokens = count_patches("mlp_mixer", image_size, patch_size)
+    size, tokens = check_patches("mlp_mixer", image_size, patch_size)
     sizes = {"features": features, "blocks": blocks, "token_hidden": token_hidden, "channel_hidden": channel_hidden}
     check_sizes("mlp_mixer", classes=classes, **sizes)
     across_tokens = serial(
@@ -50,7 +50,7 @@ def mlp_mixer(
     )
     across_channels = serial(norm=layer_norm(), mlp=mlp([channel_hidden, features], activation=gelu))
     return serial(
-        patches=patches(features, patch_size),
+        patches=patches(features, patch_size, size),
         blocks=repeat(serial(tokens=residual(across_tokens), channels=residual(across_channels)), blocks),
         norm=layer_norm(),
         pool=global_avg_pool(dims=1),

@@ -1,8 +1,11 @@
-"""Checks that the models share: sizes that are numbers, patches that tile an image."""
+"""Checks that the models share: sizes that are numbers, patches that tile an image, images of the expected size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from ..errors import LayerValueError
+from ..layer import Layer, Shaped, check_floating, describe
 
 
 def check_sizes(name: str, **sizes: int | Sequence[int]) -> None:
@@ -13,10 +16,26 @@ def check_sizes(name: str, **sizes: int | Sequence[int]) -> None:
             raise ValueError(f"{name}: expected {what} of at least 1, got {given!r}")
 
 
-def count_patches(name: str, image_size: int | tuple[int, int], patch_size: int) -> int:
-    """How many patches [patch_size, patch_size] tile an image of this height and width."""
+def check_patches(name: str, image_size: int | tuple[int, int], patch_size: int) -> tuple[tuple[int, int], int]:
+    """((height, width), how many patches [patch_size, patch_size] tile them)."""
     check_sizes(name, image_size=image_size, patch_size=patch_size)
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height % patch_size or width % patch_size:
         raise ValueError(f"{name}: expected a patch_size that divides the image_size {image_size}, got {patch_size}")
-    return (height // patch_size) * (width // patch_size)
+    return (height, width), (height // patch_size) * (width // patch_size)
+
+
+def taking_images(layer: Layer, size: tuple[int, int]) -> Layer:
+    """The layer, which raises unless x is [..., *size, channels]."""
+
+    def checked(x: Shaped) -> Shaped:
+        check_floating(x)
+        if x.ndim < 3 or x.shape[-3:-1] != size:
+            raise LayerValueError(f"expected images [..., {size[0]}, {size[1]}, channels], got {describe(x)}")
+        return x
+
+    return layer._replace(
+        init=lambda key, x: layer.init(key, checked(x)),
+        forward=lambda params, state, x, key: layer.forward(params, state, checked(x), key),
+        predict=lambda params, state, x: layer.predict(params, state, checked(x)),
+    )

@@ -17,7 +17,7 @@ from ..layers import dense, gelu, global_avg_pool, layer_norm, learned_positions
 from .class_token import class_token, first_token
 from .mlp import mlp
 from .mlp_mixer import patches
-from .sizes import check_sizes, count_patches
+from .sizes import check_patches, check_sizes
 
 
 def vit(
@@ -37,9 +37,9 @@ def vit(
     patches, or "mean" of the patches. ViT-Ti/16: image_size 224, patch_size 16, features 192, blocks 12, heads 3;
     S/16 has features 384, heads 6; B/16 features 768, heads 12.
     Parameters: patches, token, positions, blocks (stacked along a first axis), norm, head.
-    Raises if patches do not tile the image, heads do not divide the features, or the image is larger.
+    Raises if patches do not tile the image, heads do not divide the features, or the image has another size.
     """
-    length = count_patches("vit", image_size, patch_size)
+    size, length = check_patches("vit", image_size, patch_size)
     hidden = 4 * features if hidden is None else hidden
     check_sizes("vit", classes=classes, features=features, blocks=blocks, heads=heads, hidden=hidden)
     if features % heads:
@@ -50,7 +50,7 @@ def vit(
     attention = serial(norm=layer_norm(), attention=self_attention(heads))
     feed_forward = serial(norm=layer_norm(), mlp=mlp([hidden, features], activation=gelu))
     block = serial(attention=residual(attention), mlp=residual(feed_forward))
-    embedded = {"patches": patches(features, patch_size)}
+    embedded = {"patches": patches(features, patch_size, size)}
     if pool == "token":
         before = {**embedded, "token": class_token(), "positions": learned_positions(length + 1)}
         after = {"first": first_token(), "norm": layer_norm()}
