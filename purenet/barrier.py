@@ -8,6 +8,8 @@ arithmetic twice, so there it is left out and XLA merges.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,11 +18,20 @@ from .annotations import PyTree
 
 
 def not_before(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
-    """(dy, x), where what is computed from x waits for dy, on accelerators. Keys go around the barrier."""
+    """(dy, x), where what is computed from x waits for dy, on accelerators.
+
+    Keys go through as numbers, so that what is drawn from them anew is not the first draw, kept.
+    """
     leaves, tree = jax.tree.flatten((dy, x))
-    passing = [not jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in leaves]
-    arrays = [leaf for leaf, passes in zip(leaves, passing, strict=True) if passes]
-    barred = iter(lax.platform_dependent(arrays, cpu=lambda same: same, default=lax.optimization_barrier))
-    return jax.tree.unflatten(
-        tree, [next(barred) if passes else leaf for leaf, passes in zip(leaves, passing, strict=True)]
-    )
+    keys = [jax.random.key_impl(leaf) if is_key(leaf) else None for leaf in leaves]
+    arrays = [leaf if impl is None else jax.random.key_data(leaf) for leaf, impl in zip(leaves, keys, strict=True)]
+    barred = lax.platform_dependent(arrays, cpu=lambda same: same, default=lax.optimization_barrier)
+    drawn = [
+        leaf if impl is None else jax.random.wrap_key_data(leaf, impl=impl)
+        for leaf, impl in zip(barred, keys, strict=True)
+    ]
+    return jax.tree.unflatten(tree, drawn)
+
+
+def is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -43,7 +43,7 @@ def test_planned_stack_takes_less_than_a_fifth_at_equal_flops() -> None:
 def test_rematerialised_stack_takes_less_than_a_twelfth() -> None:
     hand, auto = costs(pn.repeat(pn.remat(block()), DEPTH))
     assert auto.temporary >= 12 * hand.temporary, (hand, auto)
-    assert hand.flops <= 4 / 3 * auto.flops
+    assert hand.flops <= 7 / 6 * auto.flops
 
 
 def test_bytes_grow_by_what_the_plan_keeps() -> None:

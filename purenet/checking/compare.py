@@ -33,7 +33,9 @@ def noise_of(truth: Callable[[list, list], tuple[list, list]], leaves: list, dys
         before = [np.asarray(leaf) for leaf in truth(leaves, dys)[1]]
         squares = []
         for _ in range(4):
-            moved = [np.asarray(m) * (1 + ROUNDING * random.standard_normal(np.shape(m))) for m in leaves]
+            moved = [
+                (np.asarray(m) * (1 + ROUNDING * random.standard_normal(np.shape(m)))).astype(m.dtype) for m in leaves
+            ]
             after = truth(moved, dys)[1]
             squares.append([np.square(np.asarray(a) - b) for a, b in zip(after, before, strict=True)])
         return [np.sqrt(np.mean(each, 0)) for each in zip(*squares, strict=True)]

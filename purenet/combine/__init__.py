@@ -10,6 +10,8 @@
     tied            one parameter in several places, its gradient the sum over them
     with_dtype      mixed precision: arithmetic and what is kept in another dtype than the parameters
     scale_gradient  the same x; its gradient is multiplied by a factor
+    weight_norm, weight_standardize, spectral_norm
+                    a layer with its kernel computed from another one
     per_example     the objective of one example over a batch, by jax.vmap
 
 They know the contract of `purenet.layer`, not the layers.

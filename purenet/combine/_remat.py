@@ -5,8 +5,6 @@ Chen et al., *Training Deep Nets with Sublinear Memory Cost* (2016).
 
 from __future__ import annotations
 
-import jax
-
 from ..annotations import PyTree
 from ..barrier import not_before
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
@@ -29,10 +27,8 @@ def remat(layer: Layer) -> Layer:
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         state, key = residuals
-        # The key goes through the barrier as numbers: masks drawn from it anew are not to be the first ones, kept.
-        dy, (x, numbers) = not_before(dy, (x, None if key is None else jax.random.key_data(key)))
-        drawn = None if key is None else jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(key))
-        y, _, extra = at_step("remat", layer.forward)(params, state, x, drawn)
+        dy, (x, key) = not_before(dy, (x, clone_key(key)))
+        y, _, extra = at_step("remat", layer.forward)(params, state, x, key)
         return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
 
     return layer._replace(
