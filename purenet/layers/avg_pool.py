@@ -12,7 +12,6 @@ LeCun et al., *Handwritten digit recognition with a back-propagation network* (1
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from ..layer import Layer, stateless
 from ..precision import widen
 from ..static import Static
 from .conv_geometry import Padding, PerAxis
-from .windows import Axis, Windows, check_spatial, check_windows, in_x, lay, positions, taps, untap
+from .windows import Axis, Windows, check_spatial, check_windows, in_x, lay, positions, spread, taps
 
 Images = Float[Array, "..."]
 
@@ -41,7 +40,7 @@ def avg_pool_backward(sizes: Static, dy: Images, windows: Windows, count_include
     # y = total / count
     dtotal = widen(dy) / count_like(widen(dy), axes, count_include_pad)  # [..., outputs..., channels]
     # total = sum of the taps
-    dx = untap(itertools.repeat(dtotal), axes)  # [..., sizes..., channels]
+    dx = spread(dtotal, axes)  # [..., sizes..., channels]
     return dx.astype(dy.dtype)
 
 

@@ -13,7 +13,6 @@ Boureau, Ponce & LeCun, *A theoretical analysis of feature pooling in visual rec
 from __future__ import annotations
 
 import functools
-import itertools
 
 import jax.numpy as jnp
 from jax import lax
@@ -23,7 +22,7 @@ from ..layer import Layer, stateless
 from ..precision import widen
 from .avg_pool import sum_taps
 from .conv_geometry import Padding, PerAxis
-from .windows import Windows, check_spatial, check_windows, lay, untap
+from .windows import Windows, check_spatial, check_windows, lay, spread
 
 Images = Float[Array, "..."]
 
@@ -37,7 +36,7 @@ def lp_pool_backward(x: Images, dy: Images, windows: Windows, p: float) -> Image
     # y = s^(1/p)
     dsum = widen(dy) * root_slope(sum_of_powers(x, windows, p), p)  # p ds, [..., outputs..., channels]
     # s = sum of the taps of |x|^p
-    dpowers = untap(itertools.repeat(dsum), axes)  # [..., sizes..., channels]
+    dpowers = spread(dsum, axes)  # [..., sizes..., channels]
     return (dpowers * power_slope(widen(x), p)).astype(x.dtype)
 
 

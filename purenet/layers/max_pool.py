@@ -17,14 +17,13 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..annotations import Array, Float, Integer
 from ..layer import Layer, stateless
 from ..precision import widen
 from ..static import Static
 from .conv_geometry import Padding, PerAxis
-from .windows import Axis, Windows, check_spatial, check_windows, count_places, lay, taps, untap
+from .windows import Axis, Windows, check_spatial, check_windows, count_places, lay, taps, tile, untap, untile
 
 Images = Float[Array, "..."]
 Residuals = tuple[Integer[Array, "..."], Static]
@@ -46,24 +45,17 @@ def max_pool_backward(residuals: Residuals, dy: Images, windows: Windows) -> Ima
     axes = lay(windows, sizes.value)
     wide = widen(dy)
     # y = tap number `place`
-    if all(axis.stride == axis.window and axis.dilation == 1 and axis.size == axis.reach for axis in axes):
-        dx = untile(wide, place, axes)  # [..., sizes..., channels]
+    if tile(axes):
+        numbers = np.arange(count_places(axes)).reshape([axis.window for axis in axes])
+        number = jnp.asarray(np.tile(numbers, [axis.outputs for axis in axes])[..., None], place.dtype)
+        chosen = untile(place, axes) == jnp.broadcast_to(
+            number, (*dy.shape[: -1 - len(axes)], *sizes.value, dy.shape[-1])
+        )
+        dx = jnp.where(chosen, untile(wide, axes), 0)  # [..., sizes..., channels]
     else:
-        chosen = (jnp.where(place == jnp.asarray(k, place.dtype), wide, 0) for k in range(count_places(axes)))
-        dx = untap(chosen, axes)  # [..., sizes..., channels]
+        taken = (jnp.where(place == jnp.asarray(k, place.dtype), wide, 0) for k in range(count_places(axes)))
+        dx = untap(taken, axes)  # [..., sizes..., channels]
     return dx.astype(dy.dtype)
-
-
-def untile(dy: Images, place: Integer[Array, "..."], axes: Sequence[Axis]) -> Images:
-    """As `untap`, for windows that tile x: each element of x looks at its one window, which is quicker."""
-    lead, n = dy.ndim - 1 - len(axes), len(axes)
-    within = tuple(lead + 2 * k + 1 for k in range(n))
-    tiles = [length for axis in axes for length in (axis.outputs, axis.window)]
-    shape = (*dy.shape[:lead], *tiles, dy.shape[-1])  # [..., outputs, window, outputs, window, channels]
-    numbers = np.arange(count_places(axes)).reshape([axis.window for axis in axes])
-    number = lax.broadcast_in_dim(jnp.asarray(numbers, place.dtype), shape, within)
-    place, dy = (jnp.broadcast_to(jnp.expand_dims(value, within), shape) for value in (place, dy))
-    return jnp.where(place == number, dy, 0).reshape(*shape[:lead], *(axis.size for axis in axes), shape[-1])
 
 
 def place_dtype(axes: Sequence[Axis]) -> np.dtype:

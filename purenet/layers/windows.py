@@ -173,6 +173,25 @@ def untap(pieces: Iterable[Array], axes: Sequence[Axis]) -> Array:
     return pad_spatial(total, [(-a.low, a.low + a.size - extent, 0) for a, extent in zip(axes, extents, strict=True)])
 
 
+def spread(dy: Array, axes: Sequence[Axis]) -> Array:
+    """`untap` of the same piece at every place."""
+    return untile(dy, axes) if tile(axes) else untap(itertools.repeat(dy), axes)
+
+
+def tile(axes: Sequence[Axis]) -> bool:
+    """Whether each element of x lies in one window, and each window in x."""
+    return all(axis.stride == axis.window and axis.dilation == 1 and axis.size == axis.reach for axis in axes)
+
+
+def untile(value: Array, axes: Sequence[Axis]) -> Array:
+    """What belongs to a window [..., outputs..., channels], given to each of its elements: the windows tile x."""
+    lead = value.ndim - 1 - len(axes)
+    within = tuple(lead + 2 * k + 1 for k in range(len(axes)))
+    pairs = [length for axis in axes for length in (axis.outputs, axis.window)]
+    whole = jnp.broadcast_to(jnp.expand_dims(value, within), (*value.shape[:lead], *pairs, value.shape[-1]))
+    return whole.reshape(*value.shape[:lead], *(axis.size for axis in axes), value.shape[-1])
+
+
 def pad_spatial(x: Array, borders: Sequence[tuple[int, int, int]], fill: float = 0) -> Array:
     """(low, high, between) elements of `fill` along each spatial axis; negative numbers take away."""
     if not any(map(any, borders)):
