@@ -3,6 +3,8 @@
 Tests that share compiled programs run in one process: those of one row of the table, else those of one file.
 """
 
+from typing import Any
+
 import jax
 import pytest
 
@@ -17,3 +19,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bytes", action="store_true", help="print the table of bytes that test_properties.py compares")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("--bytes"):
+        return
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    rows = {report.nodeid: dict(report.user_properties)["bytes"] for report in reports if report.user_properties}
+    write = terminalreporter.write_line
+    write(f"{'bytes: temporary, by hand and by jax.vjp; kept between forward and backward':>76}")
+    for name, numbers in sorted(rows.items()):
+        write(f"{name.split('[')[1][:-1]:34}" + "".join(f"{number:14,}" for number in numbers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -280,8 +281,11 @@ LARGE = 1024
 
 
 @each_case
-def test_memory_alone_is_at_most_autodiffs(case: Case) -> None:
-    """Compiled temporary bytes of forward and backward with all gradients, and bytes kept between the two."""
+def test_memory_alone_is_at_most_autodiffs(case: Case, record_property: Callable[[str, object], None]) -> None:
+    """Compiled temporary bytes of forward and backward with all gradients, and bytes kept between the two.
+
+    `pytest --bytes -k memory_alone` prints the table.
+    """
     params, state, x, key = large(case)
     inexact, rest = split_floating((params, x))
     dy = jax.eval_shape(lambda *a: case.layer.forward(*a)[0], params, state, x, key)
@@ -300,12 +304,17 @@ def test_memory_alone_is_at_most_autodiffs(case: Case) -> None:
         return y, jax.tree.leaves(run_backward(case.layer, params, x, y, residuals, dy))
 
     hand, auto = (cost(f, inexact, rest[0], state, key, dy) for f in (by_hand, by_autodiff))
+    kept_by_hand, kept_by_autodiff = kept_bytes(case.layer, params, state, x, key, free=data_of(case, x))
+    record_property("bytes", (hand.temporary, auto.temporary, kept_by_hand, kept_by_autodiff))
     assert hand.temporary <= max(1.05 * auto.temporary, auto.temporary + 4096), (hand, auto)
-    targets = jax.tree.map(lambda leaf: False, x)
-    if case.layer.name == "per_example" or case.reduction is not None:
-        targets = targets[0], jax.tree.map(lambda leaf: True, x[1])
-    kept_by_hand, kept_by_autodiff = kept_bytes(case.layer, params, state, x, key, free=targets)
     assert kept_by_hand <= kept_by_autodiff + 4096, (kept_by_hand, kept_by_autodiff)
+
+
+def data_of(case: Case, x: Any) -> Any:
+    """True for the leaves of x that are a loss's targets, which its caller holds anyway."""
+    if case.reduction is None and case.layer.name != "per_example":
+        return jax.tree.map(lambda leaf: False, x)
+    return jax.tree.map(lambda leaf: False, x[0]), jax.tree.map(lambda leaf: True, x[1])
 
 
 def in_training(case: Case) -> pn.Layer:
