@@ -118,8 +118,8 @@ def depthwise_conv(
     """Convolve each channel of x [..., spatial..., channels] by itself, to [..., spatial..., channels * multiplier].
 
     Outputs c * multiplier to (c + 1) * multiplier - 1 belong to channel c. It is conv in as many groups as channels;
-    the other arguments are conv's. Parameters: kernel [spatial..., 1, channels * multiplier], bias [channels *
-    multiplier].
+    the other arguments are conv's. Every tap is an operation of its own: beyond some hundred of them take conv.
+    Parameters: kernel [spatial..., 1, channels * multiplier], bias [channels * multiplier].
     """
     shape = geometry("depthwise_conv", kernel_size, strides, padding, dilation)
     check_count("depthwise_conv", "multiplier", multiplier)
