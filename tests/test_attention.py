@@ -79,7 +79,7 @@ def test_scores_far_apart_stay_finite() -> None:
 def test_equals_jax_nn(causal: bool) -> None:
     q, k, v, bias = draw((2, 3, 4, 6), (2, 5, 2, 6), (2, 5, 2, 6), (1, 4, 3, 5))
     mask = jax.random.bernoulli(jax.random.key(9), 0.8, (2, 1, 3, 5)).at[..., 0].set(True)
-    window = {"local_window_size": (1, 2)} if causal else {}
+    window: dict[str, Any] = {"local_window_size": (1, 2)} if causal else {}
     with jax.numpy_rank_promotion("allow"):
         expected = jax.nn.dot_product_attention(q, k, v, bias, mask, is_causal=causal, **window)
     o, _ = attention_forward(q, k, v, mask, bias, causal=causal, window=(1, 2) if causal else None)

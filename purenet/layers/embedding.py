@@ -25,13 +25,12 @@ from ..layer import Layer, Shaped, describe, stateless
 from ..precision import wide_dtype
 
 Table = dict[str, Array]
+Indices = Integer[Array, "..."]
 
 EMBEDDING_INIT = variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # variance 1 / features, as in Flax
 
 
-def embedding_forward(
-    params: Table, x: Integer[Array, "..."], padding_index: int | None = None
-) -> Float[Array, "... features"]:
+def embedding_forward(params: Table, x: Indices, padding_index: int | None = None) -> Float[Array, "... features"]:
     table, x = params["embedding"], at_least_int32(x)
     y = table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)  # [..., features]
     if padding_index is not None:
@@ -40,7 +39,7 @@ def embedding_forward(
 
 
 def embedding_backward(
-    params: Table, x: Integer[Array, "..."], dy: Float[Array, "... features"], padding_index: int | None = None
+    params: Table, x: Indices, dy: Float[Array, "... features"], padding_index: int | None = None
 ) -> tuple[Table, None]:
     table, x = params["embedding"], at_least_int32(x)
     wide = wide_dtype(table.dtype)
@@ -51,7 +50,7 @@ def embedding_backward(
     return {"embedding": dtable.astype(table.dtype)}, None
 
 
-def at_least_int32(x: Integer[Array, "..."]) -> Integer[Array, ...]:
+def at_least_int32(x: Indices) -> Indices:
     """In a narrower dtype the number of rows may have no value."""
     x = jnp.asarray(x)
     return x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
@@ -82,7 +81,7 @@ def embedding(
         table = embedding_init(key, (vocabulary, features), jnp.result_type(float))
         return {"embedding": table if padding_index is None else table.at[padding_index].set(0)}
 
-    def forward(params: Table, x: Integer[Array, "..."]) -> Float[Array, "... features"]:
+    def forward(params: Table, x: Indices) -> Float[Array, "... features"]:
         if not isinstance(params, dict) or set(params) != {"embedding"}:
             raise LayerValueError(f"expected parameters ['embedding'], got {describe(params)}")
         if params["embedding"].shape != (vocabulary, features):

@@ -66,7 +66,7 @@ def projections(
     """
     inputs = 1 + max(sources.values())
 
-    def layers(x: Tensors) -> dict[str, Layer]:
+    def layers(x: Any) -> dict[str, Layer]:
         if not inputs <= len(x) <= inputs + 1:
             raise LayerTypeError(f"expected {inputs} inputs or these and a mask, got {describe(x)}")
         for part in x[:inputs]:

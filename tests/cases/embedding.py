@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import purenet as pn
@@ -15,7 +16,7 @@ VOCABULARY, TIME, HEADS, SIZE = 6, 5, 2, 6
 
 
 def tokens(key: Any, batch: int) -> Any:
-    return jax.random.randint(key, (batch, TIME), 0, VOCABULARY)
+    return jax.random.randint(key, (batch, TIME), 0, VOCABULARY, jnp.int32)
 
 
 def heads(key: Any, batch: int) -> Any:
@@ -23,7 +24,7 @@ def heads(key: Any, batch: int) -> Any:
 
 
 def placed_heads(key: Any, batch: int) -> Any:
-    return heads(key, batch), jax.random.randint(jax.random.fold_in(key, 1), (batch, TIME), 0, 40)
+    return heads(key, batch), jax.random.randint(jax.random.fold_in(key, 1), (batch, TIME), 0, 40, jnp.int32)
 
 
 def looked_up(params: Any, x: Any) -> Any:
