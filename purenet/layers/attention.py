@@ -5,9 +5,9 @@
     dv = p^T do,  dp = do v^T,  ds = p (dp - D),  dq = scale ds k,  dk = scale ds^T q,  dbias = ds
     D  = sum over S of p dp = sum over dv of do o
 
-Kept: q, k, v, o and lse, one number a query and head. p is computed again from lse and D from o, so that nothing of
-size T x S lives between forward and backward. What a query does not see has s = -inf; a query that sees nothing gets
-o = 0 (lse = inf) and no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
+Kept: q, k, v, o and lse, one number a query and head. p is computed again and D is taken from o, so that nothing of
+size T x S need live between forward and backward. What is not seen has s = -inf; a query that sees nothing gets o = 0
+(lse = inf) and no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
 Vaswani et al. (2017); the backward: Dao et al., *FlashAttention* (2022); groups: Ainslie et al., *GQA* (2023).
 """
 
@@ -69,13 +69,14 @@ def attention_backward(
     **options: Unpack[ScoreOptions],
 ) -> tuple[Queries, Keys, Values, Bias]:
     scores, slope = attention_scores(q, k, mask, bias, **options)
-    weights, largest = exponentials(scores)  # [..., heads, T, S]; outside a scan XLA still has the forward's
+    # As in the forward, which XLA may still have; exp(s - lse) would be a second array of T x S.
+    weights, largest = exponentials(scores)  # [..., heads, T, S]
     share = jnp.exp(largest - lse[..., None])  # [..., heads, T, 1]
-    do_share = together((by_head(do) * share.astype(do.dtype)), k)  # [..., kv_heads, group T, dv]
-    # o = share * (weights v)
+    do_share = together(by_head(do) * share.astype(do.dtype), k)  # [..., kv_heads, group T, dv]
+    # o = share * (weights v), p = share * weights
     dv = product("...ts,...td->...sd", together(weights, k).astype(v.dtype), do_share)
     dweights = apart(product("...td,...sd->...ts", do_share, by_head(v)), q)
-    # share = 1 / sum of weights, whose gradient is -D
+    # p = softmax(s)
     mean = by_head(jnp.sum(widen(do) * widen(o), -1, keepdims=True))  # D [..., heads, T, 1]
     ds = weights * (dweights - mean * share)
     dbias = None if bias is None else sum_to(ds, bias)

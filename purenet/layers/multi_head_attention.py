@@ -92,7 +92,7 @@ def projections(
             with at(name):
                 jax.eval_shape(layer.predict, params[name], (), parts[sources[name]])  # that they fit
         y = project_forward(params, parts, sources) + parts[inputs:]
-        return y if len(y) > 1 else y[0]
+        return y if isinstance(x, tuple) else y[0]
 
     def backward(params: Params, x: Any, dy: Any) -> tuple[Params, Any]:
         parts, dparts = as_tuple(x), as_tuple(dy)
