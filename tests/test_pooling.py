@@ -40,7 +40,7 @@ def test_first_of_equal_elements_takes_the_gradient_as_with_reduce_window(shape:
     np.testing.assert_allclose(dx, vjp(dy)[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [pn.max_pool(3), pn.global_max_pool(dims=1), pn.adaptive_max_pool(1)])
+@pytest.mark.parametrize("layer", [pn.max_pool(3), pn.global_max_pool(dimensions=1), pn.adaptive_max_pool(1)])
 @pytest.mark.parametrize(
     ("x", "chosen"),
     [([1.0, 2.0, 2.0], 1), ([3.0, 3.0, 3.0], 0), ([1.0, jnp.nan, jnp.nan], 1), ([jnp.nan, 5.0, 1.0], 0)],
@@ -53,7 +53,7 @@ def test_first_largest_or_first_nan_is_the_maximum(layer: pn.Layer, x: list[floa
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
 def test_p_norm_of_zeros_has_gradient_zero(p: float) -> None:
-    for layer in (pn.lp_pool(2, p, padding=1), pn.global_lp_pool(p, dims=1)):
+    for layer in (pn.lp_pool(2, p, padding=1), pn.global_lp_pool(p, dimensions=1)):
         np.testing.assert_array_equal(gradient(layer, jnp.zeros((4, 1))), 0)
         _, tangent = jax.jvp(lambda x, f=layer: f.predict((), (), x), (jnp.zeros((4, 1)),), (jnp.ones((4, 1)),))
         assert not np.any(tangent)

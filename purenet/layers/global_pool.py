@@ -29,37 +29,41 @@ Slope = Float[Array, "..."]
 Place = tuple[Integer[Array, "... 1 channels"], Static]
 
 
-def global_max_pool_forward(x: Images, dims: int, keepdims: bool) -> tuple[Images, Place]:
-    rows = x.reshape(*x.shape[: -1 - dims], -1, x.shape[-1])  # [..., places, channels]
-    place = jnp.argmax(rows, -2, keepdims=True).astype(jnp.int32)  # [..., 1, channels]
+def global_max_pool_forward(x: Images, dimensions: int, keepdims: bool) -> tuple[Images, Place]:
+    rows = x.reshape(*x.shape[: -1 - dimensions], -1, x.shape[-1])  # [..., places, channels]
+    largest = lax.stop_gradient(jnp.max(rows, -2, keepdims=True))  # [..., 1, channels]
+    # Two passes over x, which XLA runs several times as fast as one argmax.
+    here = (rows == jnp.broadcast_to(largest, rows.shape)) | jnp.isnan(rows)
+    number = lax.broadcasted_iota(jnp.int32, rows.shape, rows.ndim - 2)  # [..., places, channels]
+    place = jnp.min(jnp.where(here, number, rows.shape[-2] - 1), -2, keepdims=True)  # [..., 1, channels]
     y = jnp.take_along_axis(rows, place, -2)  # [..., 1, channels]
-    return y.reshape(pooled_shape(x.shape, dims, keepdims)), (place, Static(x.shape))
+    return y.reshape(pooled_shape(x.shape, dimensions, keepdims)), (place, Static(x.shape))
 
 
-def global_max_pool_backward(residuals: Place, dy: Images, dims: int) -> Images:
+def global_max_pool_backward(residuals: Place, dy: Images, dimensions: int) -> Images:
     place, x_shape = residuals
-    shape = (*place.shape[:-2], math.prod(x_shape.value[-1 - dims : -1]), place.shape[-1])
+    shape = (*place.shape[:-2], math.prod(x_shape.value[-1 - dimensions : -1]), place.shape[-1])
     # y = rows[place]
     number = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)  # [..., places, channels]
     drows = jnp.where(number == jnp.broadcast_to(place, shape), jnp.broadcast_to(dy.reshape(place.shape), shape), 0)
     return drows.reshape(x_shape.value)
 
 
-def global_avg_pool_forward(x: Images, dims: int, keepdims: bool) -> tuple[Images, Static]:
-    y = jnp.mean(widen(x), spatial_axes(x.ndim, dims), keepdims=keepdims)
+def global_avg_pool_forward(x: Images, dimensions: int, keepdims: bool) -> tuple[Images, Static]:
+    y = jnp.mean(widen(x), spatial_axes(x.ndim, dimensions), keepdims=keepdims)
     return y.astype(x.dtype), Static(x.shape)
 
 
-def global_avg_pool_backward(x_shape: Static, dy: Images, dims: int) -> Images:
+def global_avg_pool_backward(x_shape: Static, dy: Images, dimensions: int) -> Images:
     shape = x_shape.value
     # y = sum(x) / n
-    share = dy / math.prod(shape[-1 - dims : -1])
-    return jnp.broadcast_to(share.reshape(pooled_shape(shape, dims, True)), shape)
+    share = dy / math.prod(shape[-1 - dimensions : -1])
+    return jnp.broadcast_to(share.reshape(pooled_shape(shape, dimensions, True)), shape)
 
 
-def global_lp_pool_forward(x: Images, dims: int, keepdims: bool, p: float) -> tuple[Images, Slope]:
-    s = jnp.sum(power(widen(x), p), spatial_axes(x.ndim, dims), keepdims=True)  # [..., 1..., channels]
-    return root(s, p).reshape(pooled_shape(x.shape, dims, keepdims)).astype(x.dtype), root_slope(s, p)
+def global_lp_pool_forward(x: Images, dimensions: int, keepdims: bool, p: float) -> tuple[Images, Slope]:
+    s = jnp.sum(power(widen(x), p), spatial_axes(x.ndim, dimensions), keepdims=True)  # [..., 1..., channels]
+    return root(s, p).reshape(pooled_shape(x.shape, dimensions, keepdims)).astype(x.dtype), root_slope(s, p)
 
 
 def global_lp_pool_backward(x: Images, slope: Slope, dy: Images, p: float) -> Images:
@@ -68,89 +72,89 @@ def global_lp_pool_backward(x: Images, slope: Slope, dy: Images, p: float) -> Im
     return (jnp.broadcast_to(dsum, x.shape) * power_slope(widen(x), p)).astype(x.dtype)
 
 
-def spatial_axes(ndim: int, dims: int) -> tuple[int, ...]:
-    return tuple(range(ndim - 1 - dims, ndim - 1))
+def spatial_axes(ndim: int, dimensions: int) -> tuple[int, ...]:
+    return tuple(range(ndim - 1 - dimensions, ndim - 1))
 
 
-def pooled_shape(shape: tuple[int, ...], dims: int, keepdims: bool) -> tuple[int, ...]:
-    return (*shape[: -1 - dims], *(1,) * (dims * keepdims), shape[-1])
+def pooled_shape(shape: tuple[int, ...], dimensions: int, keepdims: bool) -> tuple[int, ...]:
+    return (*shape[: -1 - dimensions], *(1,) * (dimensions * keepdims), shape[-1])
 
 
-def check_spatial_axes(x: Shaped, dims: int) -> None:
-    """Raise unless x has `dims` spatial axes with something in them."""
+def check_spatial_axes(x: Shaped, dimensions: int) -> None:
+    """Raise unless x has `dimensions` spatial axes with something in them."""
     check_floating(x)
-    if x.ndim < dims + 1:
-        raise LayerValueError(f"expected x [..., {dims} spatial axes, channels], got {describe(x)}")
-    if 0 in x.shape[-1 - dims : -1]:
+    if x.ndim < dimensions + 1:
+        raise LayerValueError(f"expected x [..., {dimensions} spatial axes, channels], got {describe(x)}")
+    if 0 in x.shape[-1 - dimensions : -1]:
         raise LayerValueError(f"expected at least one element to pool, got {describe(x)}")
 
 
-def check_dims(name: str, dims: int) -> None:
-    if isinstance(dims, bool) or dims not in (1, 2, 3):
-        raise ValueError(f"{name}: expected dims, the number of spatial axes, of 1, 2 or 3, got {dims!r}")
+def check_dims(name: str, dimensions: int) -> None:
+    if isinstance(dimensions, bool) or dimensions not in (1, 2, 3):
+        raise ValueError(f"{name}: expected dimensions, the number of spatial axes, of 1, 2 or 3, got {dimensions!r}")
 
 
-def global_max_pool(*, dims: int = 2, keepdims: bool = False) -> Layer:
-    """The maximum of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
+    """The maximum of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
     With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Among equal elements the first one
     takes the gradient. Raises if x is no floating array with these axes.
     """
-    check_dims("global_max_pool", dims)
+    check_dims("global_max_pool", dimensions)
 
     def forward(x: Images) -> tuple[Images, Place]:
-        check_spatial_axes(x, dims)
-        return global_max_pool_forward(x, dims, keepdims)
+        check_spatial_axes(x, dimensions)
+        return global_max_pool_forward(x, dimensions, keepdims)
 
     return stateless(
         forward,
-        functools.partial(global_max_pool_backward, dims=dims),
+        functools.partial(global_max_pool_backward, dimensions=dimensions),
         name="global_max_pool",
         needs=(),
         keeps=("place",),
-        rebuild=lambda x, residuals: global_max_pool_forward(x, dims, keepdims)[0],
+        rebuild=lambda x, residuals: global_max_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
-def global_avg_pool(*, dims: int = 2, keepdims: bool = False) -> Layer:
-    """The mean of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
+    """The mean of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
     With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises if x is no floating array with
     these axes.
     """
-    check_dims("global_avg_pool", dims)
+    check_dims("global_avg_pool", dimensions)
 
     def forward(x: Images) -> tuple[Images, Static]:
-        check_spatial_axes(x, dims)
-        return global_avg_pool_forward(x, dims, keepdims)
+        check_spatial_axes(x, dimensions)
+        return global_avg_pool_forward(x, dimensions, keepdims)
 
     return stateless(
         forward,
-        functools.partial(global_avg_pool_backward, dims=dims),
+        functools.partial(global_avg_pool_backward, dimensions=dimensions),
         name="global_avg_pool",
         needs=(),
         keeps=("shape",),
-        rebuild=lambda x, x_shape: global_avg_pool_forward(x, dims, keepdims)[0],
+        rebuild=lambda x, x_shape: global_avg_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
-def global_lp_pool(p: float = 2, *, dims: int = 2, keepdims: bool = False) -> Layer:
-    """(sum |x|^p)^(1/p) of each channel over `dims` spatial axes: [..., spatial..., channels] to [..., channels].
+def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False) -> Layer:
+    """(sum |x|^p)^(1/p) of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
     With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises if x is no floating array
     with these axes.
     """
     check_exponent("global_lp_pool", p)
-    check_dims("global_lp_pool", dims)
+    check_dims("global_lp_pool", dimensions)
 
     def forward(x: Images) -> tuple[Images, Slope]:
-        check_spatial_axes(x, dims)
-        return global_lp_pool_forward(x, dims, keepdims, p)
+        check_spatial_axes(x, dimensions)
+        return global_lp_pool_forward(x, dimensions, keepdims, p)
 
     return stateless(
         forward,
         functools.partial(global_lp_pool_backward, p=p),
         name="global_lp_pool",
         keeps=("y^(1-p)",),
-        rebuild=lambda x, slope: global_lp_pool_forward(x, dims, keepdims, p)[0],
+        rebuild=lambda x, slope: global_lp_pool_forward(x, dimensions, keepdims, p)[0],
     )

@@ -53,6 +53,6 @@ def mlp_mixer(
         patches=patches(features, patch_size, size),
         blocks=repeat(serial(tokens=residual(across_tokens), channels=residual(across_channels)), blocks),
         norm=layer_norm(),
-        pool=global_avg_pool(dims=1),
+        pool=global_avg_pool(dimensions=1),
         head=dense(classes),
     )._replace(name="mlp_mixer")

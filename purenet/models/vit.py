@@ -56,5 +56,5 @@ def vit(
         after = {"first": first_token(), "norm": layer_norm()}
     else:
         before = {**embedded, "positions": learned_positions(length)}
-        after = {"norm": layer_norm(), "mean": global_avg_pool(dims=1)}
+        after = {"norm": layer_norm(), "mean": global_avg_pool(dimensions=1)}
     return serial(**before, blocks=repeat(block, blocks), **after, head=dense(classes))._replace(name="vit")

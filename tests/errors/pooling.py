@@ -76,13 +76,13 @@ TABLE: Table = {
         ValueError,
         "global_lp_pool: expected a finite exponent p of at least 1, got inf",
     ),
-    "global_max_pool, dims": (
-        lambda: pn.global_max_pool(dims=4),
+    "global_max_pool, dimensions": (
+        lambda: pn.global_max_pool(dimensions=4),
         ValueError,
-        "global_max_pool: expected dims, the number of spatial axes, of 1, 2 or 3, got 4",
+        "global_max_pool: expected dimensions, the number of spatial axes, of 1, 2 or 3, got 4",
     ),
     "global_avg_pool, rank": (
-        forward(pn.global_avg_pool(dims=3), (), jnp.ones((5, 6, 2))),
+        forward(pn.global_avg_pool(dimensions=3), (), jnp.ones((5, 6, 2))),
         ValueError,
         r"global_avg_pool: expected x \[..., 3 spatial axes, channels\]",
     ),

@@ -25,7 +25,7 @@ def whole_pools() -> list[Row]:
     return [
         ("global_max_pool", layers.global_max_pool(), IMAGES),
         ("global_avg_pool", layers.global_avg_pool(), IMAGES),
-        ("global_avg_pool, one axis kept", layers.global_avg_pool(dims=1, keepdims=True), IMAGES),
+        ("global_avg_pool, one axis kept", layers.global_avg_pool(dimensions=1, keepdims=True), IMAGES),
         ("global_lp_pool", layers.global_lp_pool(), IMAGES),
         ("adaptive_avg_pool", layers.adaptive_avg_pool((3, 4)), IMAGES),
         ("adaptive_max_pool", layers.adaptive_max_pool((3, 4)), IMAGES),
