@@ -112,7 +112,7 @@ from .layers import (
     without_lengths,
 )
 from .planning import plan
-from .summary import summary
+from .summarize import summary
 
 if _TYPE_CHECKING:
     from . import data, files, models, train

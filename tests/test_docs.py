@@ -7,12 +7,18 @@ import doctest
 import io
 import linecache
 import re
+from inspect import isfunction
 from pathlib import Path
+from types import ModuleType
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import purenet as pn
+import purenet.combine
 import purenet.planning
+import purenet.summarize
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
@@ -50,7 +56,7 @@ def test_readme_prints_what_it_says(number: int) -> None:
 
 
 def test_readme_has_its_programs_and_commands() -> None:
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert len(BLOCKS[0][0].splitlines()) < 30
     commands = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
     assert commands == [
@@ -67,11 +73,18 @@ def test_readme_names_what_there_is() -> None:
     assert losses <= named, losses - named
 
 
-def test_docstrings_print_what_they_say() -> None:
-    results = doctest.testmod(
-        purenet.planning,
-        extraglobs={"purenet": pn, "serial": pn.serial, "dense": pn.dense, "gelu": pn.gelu},
-        optionflags=doctest.NORMALIZE_WHITESPACE,
-    )
+def test_the_tables_of_layers_have_every_layer() -> None:
+    tables = README[README.index("## Layers") : README.index("## Examples")]
+    cells = [line.split(" | ") for line in tables.splitlines() if line.startswith("| `")]
+    assert all(len(row) == 4 and row[1] and row[2] for row in cells)
+    named = [name for row in cells for name in re.findall(r"`(\w+)`", row[0])]
+    public = [name for module in (pn.layers, purenet.combine) for name, f in vars(module).items() if isfunction(f)]
+    assert sorted(named) == sorted(public)
+
+
+@pytest.mark.parametrize("module", [purenet.planning, purenet.summarize], ids=["plan", "summary"])
+def test_docstrings_print_what_they_say(module: ModuleType) -> None:
+    names = {"purenet": pn, "serial": pn.serial, "dense": pn.dense, "gelu": pn.gelu, "jax": jax, "jnp": jnp}
+    results = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.attempted > 0
     assert results.failed == 0
