@@ -82,7 +82,7 @@ def write(net: pn.Layer, params: Any, key: Any, start: Any, length: int, tempera
         drawn = jax.random.categorical(key, logits[0, 0] / temperature).astype(jnp.int32)
         return (state, drawn), drawn
 
-    codes = jnp.concatenate([start, jnp.full(length, -1, jnp.int32)])
+    codes = jnp.concatenate([start, jnp.full(length - 1, -1, jnp.int32)])
     keys = jax.random.split(key, len(codes))
     return lax.scan(step, (state, jnp.zeros((), jnp.int32)), (codes, keys))[1][len(start) - 1 :]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 import purenet as pn
@@ -88,7 +88,7 @@ def train_one(recipe: Recipe, data: Any, test: Any, options: argparse.Namespace)
         batch_size=options.batch_size,
     )
     logits = jax.jit(net.predict)(state.params, state.state, test[0])
-    accuracy = pn.data.accuracy(jnp.argmax(logits, -1), test[1])
+    accuracy = pn.data.accuracy(np.argmax(logits, -1), test[1])
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return Outcome(parameters, accuracy, time.perf_counter() - start)
 
