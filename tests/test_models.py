@@ -97,7 +97,7 @@ def test_training_goes_where_jax_grad_goes(name: str) -> None:
 
         hand, auto = (descent(gradient)(start, jax.random.clone(keys)) for gradient in (by_hand, by_autodiff))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), hand, auto)
-    before, after = (leaves_with_paths(params) for params in (start[0], hand[0]))
+    before, after = (leaves_with_paths(jax.tree.map(np.asarray, params)) for params in (start[0], hand[0]))
     still = {path for (path, a), (_, b) in zip(before, after, strict=True) if np.max(np.abs(a - b)) < 1e-9}
     assert still == FREE.get(name, set())
 
