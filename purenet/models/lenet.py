@@ -1,10 +1,11 @@
 """lenet: two convolutions with pooling, three dense layers; LeNet-5 with what is usual today inside.
 
     images [..., height, width, channels]
-    conv 5x5 to 6 channels, f, pool 2x2;  conv 5x5 to 16, f, pool 2x2;  dense 120, f;  dense 84, f;  dense classes
+    conv 5x5 to 6 channels, pool 2x2, f;  conv 5x5 to 16, pool 2x2, f;  dense 120, f;  dense 84, f;  dense classes
 
-The second convolution sees all 6 channels, the last layer is linear: 61,706 parameters for 10 classes of images
-[28, 28, 1] as of [32, 32, 1] with padding="VALID".
+As in the paper f stands behind the pooling; in front of it a rising f and max pooling give the same numbers, but
+four times as many are kept. The second convolution sees all 6 channels, the last layer is linear: 61,706 parameters
+for 10 classes of images [28, 28, 1] as of [32, 32, 1] with padding="VALID".
 LeCun et al., *Gradient-based learning applied to document recognition* (1998), section II.B.
 """
 
@@ -35,11 +36,11 @@ def lenet(
     first, second = (padding, padding) if isinstance(padding, str) else padding
     return serial(
         conv1=conv(6, (5, 5), padding=first),
-        act1=activation(),
         pool1=pool((2, 2), strides=2),
+        act1=activation(),
         conv2=conv(16, (5, 5), padding=second),
-        act2=activation(),
         pool2=pool((2, 2), strides=2),
+        act2=activation(),
         flat=flatten(-3),
         dense1=dense(120),
         act3=activation(),

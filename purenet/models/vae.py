@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..annotations import Array, Float, PyTree
 from ..combine import serial
 from ..errors import LayerTypeError
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, pair, run_backward, stateless
+from ..layer import Key, Layer, Params, Residuals, State, describe, pair, run_backward, stateless
 from ..layers import gelu
 from ..losses import sigmoid_binary_cross_entropy
 from .gaussian import gaussian_kl, gaussian_sample
@@ -100,7 +101,7 @@ def beside_input(layer: Layer) -> Layer:
     def backward(params: Params, x: PyTree, y: PyTree, extra: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         # y = (f(x), x)
         dparams, df = run_backward(layer, params, x, None if y is None else y[0], extra, dy[0])
-        return dparams, jax.tree.map(jax.numpy.add, df, dy[1])
+        return dparams, jax.tree.map(jnp.add, df, dy[1])
 
     def rebuild(params: Params, x: PyTree, extra: Residuals) -> PyTree:
         assert layer.rebuild is not None
@@ -115,6 +116,5 @@ def beside_input(layer: Layer) -> Layer:
         rebuild=layer.rebuild and rebuild,
         name="beside_input",
         parts=((".branch", layer),),
-        values=(Value("output", "dropped", "its makers' business"),),
         assemble=lambda parts: beside_input(*parts),
     )
