@@ -1,12 +1,18 @@
 """Strict JAX for every test: no silent broadcasting, no silent promotion, typed keys used once, warnings are errors.
 
 Tests that share compiled programs run in one process: those of one row of the table, else those of one file.
+Most of a test's time is compiling programs that run once, so machine code is compiled in a hurry; XLA's own passes,
+which decide about numbers and memory, are all there.
 """
 
+import os
 from typing import Any
 
-import jax
-import pytest
+HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

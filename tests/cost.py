@@ -10,9 +10,6 @@ import jax.numpy as jnp
 
 from purenet.flops import matmul_flops
 
-# Machine code that is compiled sooner and runs slower; XLA's own passes, which decide about memory, are all there.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 class Cost(NamedTuple):
     temporary: int
@@ -22,7 +19,7 @@ class Cost(NamedTuple):
 def cost(function: Callable[..., Any], *args: Any) -> Cost:
     """Compile `function` for arrays or shapes and read what it takes; nothing is run."""
     traced = jax.jit(function).trace(*args)
-    memory = traced.lower().compile(compiler_options=QUICK).memory_analysis()
+    memory = traced.lower().compile().memory_analysis()
     assert memory is not None
     return Cost(memory.temp_size_in_bytes, matmul_flops(traced.jaxpr.jaxpr))
 
