@@ -54,7 +54,7 @@ def make_mlp_mixer() -> pn.Layer:
 
 
 def make_vit() -> pn.Layer:
-    return models.vit(CLASSES, image_size=8, patch_size=2, features=48, blocks=3, heads=4, hidden=96)
+    return models.vit(CLASSES, image_size=8, patch_size=4, features=64, blocks=3, heads=4, hidden=128)
 
 
 RECIPES = {
@@ -62,7 +62,7 @@ RECIPES = {
     "lenet": Recipe(make_lenet, 20, 3e-3),
     "resnet": Recipe(make_resnet, 8, 1e-2),
     "mlp_mixer": Recipe(make_mlp_mixer, 20, 3e-3),
-    "vit": Recipe(make_vit, 25, 3e-3),
+    "vit": Recipe(make_vit, 25, 2e-3),
 }
 
 

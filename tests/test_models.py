@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cost import QUICK
 from jax import lax
 
 import purenet as pn
@@ -93,7 +92,7 @@ def test_training_goes_where_jax_grad_goes(name: str) -> None:
                 gradients, state = gradient(*now, key)
                 return (jax.tree.map(lambda p, g: p - 0.1 * g, now[0], gradients), state), None
 
-            return jax.jit(lambda now, keys: lax.scan(step, now, keys)[0], compiler_options=QUICK)
+            return jax.jit(lambda now, keys: lax.scan(step, now, keys)[0])
 
         hand, auto = (descent(gradient)(start, jax.random.clone(keys)) for gradient in (by_hand, by_autodiff))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), hand, auto)
@@ -251,7 +250,7 @@ def test_predictions_are_those_of_the_paper(name: str) -> None:
     net = TABLE[name][0]
     with jax.enable_x64(True):
         params, state = drawn(net, IMAGES)
-        y = jax.jit(net.predict, compiler_options=QUICK)(params, state, IMAGES)
+        y = jax.jit(net.predict)(params, state, IMAGES)
         np.testing.assert_allclose(y, VALUES[name](params, state), rtol=1e-11, atol=1e-12)
 
 
