@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 import math
-import sys
 from typing import Any
 
 import jax
@@ -218,12 +216,3 @@ def test_numbers_have_units() -> None:
         "46.88 MiB",
         "24.58 G",
     ]
-
-
-def test_the_docstring_prints_what_it_says() -> None:
-    names = {"purenet": pn, "serial": pn.serial, "dense": pn.dense, "gelu": pn.gelu, "jax": jax, "jnp": jnp}
-    results = doctest.testmod(
-        sys.modules["purenet.summary"], extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE
-    )
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -27,7 +27,7 @@ from .activations import identity
 from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_masks import Offset, Window, check_offset, check_window, split_mask
 
-Heads = Float[Array, "... time heads features"]
+Heads = Float[Array, "... _ _ _"]  # [..., time, heads, features]
 Packed = Float[Array, "... time heads_features"]
 Parts = tuple[Heads, Heads, Heads]
 

@@ -23,7 +23,7 @@ from ..precision import wide_dtype, widen
 from .dense import dense_forward
 from .glu import Activation
 
-Rows = Float[Array, "rows features"]
+Rows = Float[Array, "rows _"]
 PerChoice = Float[Array, "rows k"]
 Choices = Int[Array, "rows k"]
 Hidden = Float[Array, "blocks size width"]

@@ -20,16 +20,17 @@ from ..layer import Layer, Shaped, check_floating, describe, stateless
 from ..precision import widen
 from ..static import Static
 
-Sequence = Float[Array, "... time features"]
+Sequence = Float[Array, "... _ features"]  # [..., time, features]
+Longer = Float[Array, "... longer features"]
 Token = dict[str, Array]
 
 
-def class_token_forward(params: Token, x: Sequence) -> Sequence:
+def class_token_forward(params: Token, x: Sequence) -> Longer:
     token = jnp.broadcast_to(params["token"], (*x.shape[:-2], 1, x.shape[-1]))
     return jnp.concatenate([token, x], -2)  # [..., time + 1, features]
 
 
-def class_token_backward(params: Token, dy: Sequence) -> tuple[Token, Sequence]:
+def class_token_backward(params: Token, dy: Longer) -> tuple[Token, Sequence]:
     # y = [token; x]
     dtoken = jnp.sum(widen(dy[..., 0, :]), tuple(range(dy.ndim - 2)))  # [features]
     return {"token": dtoken.astype(params["token"].dtype)}, dy[..., 1:, :]
@@ -42,7 +43,7 @@ def class_token(*, token_init: Initializer = zeros) -> Layer:
         check_sequence(x)
         return {"token": token_init(key, x.shape[-1:], x.dtype)}
 
-    def forward(params: Token, x: Sequence) -> Sequence:
+    def forward(params: Token, x: Sequence) -> Longer:
         check_sequence(x)
         if not isinstance(params, dict) or set(params) != {"token"}:
             raise LayerValueError(f"expected parameters ['token'], got {describe(params)}")

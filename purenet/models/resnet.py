@@ -28,16 +28,17 @@ from ..layers import batch_norm, conv, dense, global_avg_pool, relu
 from ..static import Static
 from .sizes import check_sizes
 
-Images = Float[Array, "... height width channels"]
+Images = Float[Array, "... _ _ _"]  # [..., height, width, channels]
+Smaller = Float[Array, "... rows columns wider"]
 
 
-def widening_shortcut_forward(x: Images, channels: int, strides: int) -> tuple[Images, Static]:
+def widening_shortcut_forward(x: Images, channels: int, strides: int) -> tuple[Smaller, Static]:
     """Every `strides`-th pixel, with zeros for the channels that x has not."""
     y = x[..., ::strides, ::strides, :]
     return jnp.pad(y, [(0, 0)] * (x.ndim - 1) + [(0, channels - x.shape[-1])]), Static(x.shape)
 
 
-def widening_shortcut_backward(x_shape: Static, dy: Images, strides: int) -> Images:
+def widening_shortcut_backward(x_shape: Static, dy: Smaller, strides: int) -> Images:
     *lead, height, width, channels = x_shape.value
     # y = pad(x[..., ::strides, ::strides, :])
     sizes = zip((height, width), dy.shape[-3:-1], strict=True)
@@ -48,7 +49,7 @@ def widening_shortcut_backward(x_shape: Static, dy: Images, strides: int) -> Ima
 def widening_shortcut(channels: int, *, strides: int = 2) -> Layer:
     """Option A: [..., height, width, in] to [..., height / strides, width / strides, channels] without parameters."""
 
-    def forward(x: Images) -> tuple[Images, Static]:
+    def forward(x: Images) -> tuple[Smaller, Static]:
         check_floating(x)
         if x.ndim < 3 or x.shape[-1] > channels:
             raise LayerValueError(f"expected x [..., height, width, at most {channels}], got {describe(x)}")

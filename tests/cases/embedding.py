@@ -64,7 +64,7 @@ def turned_neighbours(params: Any, x: Any) -> Any:
     return turned(x[0], x[1], [(0, 1), (2, 3)], 100)
 
 
-NEIGHBOURS = pn.rotary(base=100, dimensions=4, interleaved=True)
+NEIGHBOURS = pn.rotary(base=100.0, dimensions=4, interleaved=True)
 
 ROWS = [
     Case("embedding", pn.embedding(VOCABULARY, FEATURES), tokens, looked_up, alone=True),

@@ -115,7 +115,7 @@ def recurrent_layer(
             # Truncated back-propagation through time: no gradient from one call into the one before.
             return output(inputs, y, final), lax.stop_gradient(final) if stateful else state, residuals
 
-    def backward(params: Params, x: PyTree, y: Array, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
+    def backward(params: Params, x: PyTree, y: Array | None, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
         inputs, lengths = split_lengths(x)
         kept, states, carry = residuals
         with at(path):
@@ -158,7 +158,7 @@ def check_options(name: str, features: int, reverse: bool, stateful: bool) -> No
         raise ValueError(f"{name}: expected reverse or stateful, got both: the end of a later chunk is not known yet")
 
 
-def check_input(x: PyTree) -> tuple[Float[Array, "... time in"], Lengths]:
+def check_input(x: PyTree) -> tuple[Shaped, Any]:
     """The halves of (inputs, lengths), or x and None."""
     if isinstance(x, tuple) and len(x) != 2:
         raise LayerTypeError(f"expected x as one array or a pair (inputs, lengths), got {describe(x)}")
