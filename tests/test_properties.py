@@ -85,9 +85,9 @@ def twin64(name: str) -> Twin:
         return jax.tree.map(lambda p, n: p + 0.3 * n, params, noise(noise_key, params)), state, x
 
     with jax.enable_x64(True):
-        arguments = jax.jit(draw)()
-        y = jax.eval_shape(Twin(case, *arguments).value, *arguments)
-        return Twin(case, *arguments, jax.jit(lambda: noise(jax.random.key(12), y))())
+        params, state, x = jax.jit(draw)()
+        y = jax.eval_shape(Twin(case, params, state, x).value, params, state, x)
+        return Twin(case, params, state, x, jax.jit(lambda: noise(jax.random.key(12), y))())
 
 
 @functools.cache

@@ -107,3 +107,9 @@ def test_infinite_elements_spread_no_nan_to_others() -> None:
     y = pn.upsample(2, method="linear").predict((), (), x)[:, 0]
     assert np.all(np.isfinite(y[:5]))
     assert np.isinf(pn.upsample(2).predict((), (), x)[-1, 0])
+
+
+def test_methods_have_the_names_of_jax_image() -> None:
+    x = jnp.arange(12.0).reshape(3, 4, 1)
+    resized = jax.image.resize(x, (6, 8, 1), "bilinear")
+    assert np.allclose(pn.upsample((2, 2), method="bilinear").predict((), (), x), resized, rtol=1e-6)

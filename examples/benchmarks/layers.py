@@ -55,6 +55,10 @@ def pairs(first: Callable[[int], Any], second: Callable[[int], Any]) -> Callable
     return lambda examples: (first(examples), second(examples))
 
 
+def triples(each: Callable[[int], Any]) -> Callable[[int], Any]:
+    return lambda examples: (each(examples), each(examples), each(examples))
+
+
 ROWS_OF_FEATURES = floats(1024)
 IMAGES = floats(32, 32, 64)
 TOKENS = floats(256, 512)
@@ -67,7 +71,8 @@ def elementwise() -> list[Row]:
         pn.hard_tanh(), pn.log_sigmoid(), pn.erf_sigmoid(), pn.softmax(), pn.log_softmax(), pn.prelu(),
         pn.dropout(0.1), pn.alpha_dropout(0.1), pn.gaussian_dropout(0.1), pn.gaussian_noise(0.1), pn.drop_path(0.1),
     ]  # fmt: skip
-    return [Row(layer.name, layer, ROWS_OF_FEATURES, 1024, 16384) for layer in layers]
+    rows = [Row(layer.name, layer, ROWS_OF_FEATURES, 1024, 16384) for layer in layers]
+    return [*rows, Row("swish", pn.swish(), ROWS_OF_FEATURES, 1024, 16384)]
 
 
 def features() -> list[Row]:
@@ -92,12 +97,25 @@ def images() -> list[Row]:
         Row("conv, 1d causal", pn.conv(128, 5, padding="CAUSAL"), floats(512, 128), 16, 256),
         Row("conv, 3d", pn.conv(16, (3, 3, 3)), floats(12, 12, 12, 16), 8, 64),
         Row("conv, 4 groups", pn.conv(64, (3, 3), groups=4), IMAGES, 16, 256),
+        Row("conv, 32 groups", pn.conv(64, (3, 3), groups=32), IMAGES, 4, 256),
         Row("depthwise_conv", pn.depthwise_conv((3, 3)), IMAGES, 16, 256),
         Row("conv_transpose", pn.conv_transpose(32, (3, 3), strides=2), floats(16, 16, 64), 16, 256),
-        Row("max_pool", pn.max_pool((2, 2)), IMAGES, 32, 256),
+        Row("max_pool", pn.max_pool((2, 2), strides=2), IMAGES, 32, 256),
         Row("max_pool, overlapping", pn.max_pool((3, 3), strides=2), IMAGES, 32, 256),
-        Row("avg_pool", pn.avg_pool((2, 2)), IMAGES, 32, 256),
-        Row("lp_pool", pn.lp_pool((2, 2)), IMAGES, 32, 256),
+        Row("avg_pool", pn.avg_pool((2, 2), strides=2), IMAGES, 32, 256),
+        Row("avg_pool, overlapping", pn.avg_pool((3, 3), strides=2), IMAGES, 32, 256),
+        Row("lp_pool", pn.lp_pool((2, 2), strides=2), IMAGES, 32, 256),
+        Row("adaptive_avg_pool", pn.adaptive_avg_pool((7, 7)), IMAGES, 32, 256),
+        Row("adaptive_max_pool", pn.adaptive_max_pool((7, 7)), IMAGES, 8, 256),
+        Row("upsample", pn.upsample((2, 2)), IMAGES, 8, 64),
+        Row("upsample, linear", pn.upsample((2, 2), method="linear"), IMAGES, 8, 64),
+        Row("pixel_shuffle", pn.pixel_shuffle(2), IMAGES, 32, 256),
+        Row("pixel_unshuffle", pn.pixel_unshuffle(2), IMAGES, 32, 256),
+        Row("pad", pn.pad(((1, 1), (1, 1)), mode="reflect"), IMAGES, 32, 256),
+        Row("crop", pn.crop(((1, 1), (1, 1))), IMAGES, 32, 256),
+        Row("swap_axes", pn.swap_axes(-2, -1), IMAGES, 32, 256),
+        Row("flatten", pn.flatten(), IMAGES, 32, 256),
+        Row("reshape", pn.reshape(64, 1024), IMAGES, 32, 256),
         Row("global_avg_pool", pn.global_avg_pool(), IMAGES, 32, 256),
         Row("global_max_pool", pn.global_max_pool(), IMAGES, 32, 256),
         Row("global_lp_pool", pn.global_lp_pool(), IMAGES, 32, 256),
@@ -127,6 +145,11 @@ def sequences() -> list[Row]:
         Row("rnn", pn.rnn(256), floats(128, 256), 32, 128),
         Row("gru", pn.gru(256), floats(128, 256), 32, 128),
         Row("lstm", pn.lstm(256), floats(128, 256), 32, 128),
+        Row("cross_attend", pn.cross_attend(8), triples(TOKENS), 4, 64),
+        Row("cross_attention", pn.cross_attention(8), pairs(TOKENS, TOKENS), 4, 64),
+        Row("multi_head_attention", pn.multi_head_attention(8), triples(TOKENS), 4, 64),
+        Row("stacked", pn.stacked(pn.gru(128), pn.gru(128)), floats(64, 128), 32, 128),
+        Row("without_lengths", pn.without_lengths(pn.dropout(0.1)), TOKENS, 8, 64),
         Row("bidirectional", pn.bidirectional(pn.lstm(128), pn.lstm(128, reverse=True)), floats(64, 128), 32, 128),
     ]
 
@@ -198,7 +221,7 @@ def measure(row: Row, examples: int, dtype: Any, rounds: int) -> Measured:
     dy = jax.tree.map(lambda leaf: jnp.sin(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), y)
     arguments = params, state, x, jax.random.key(1), dy
     programs = [jax.jit(make(row.layer)).lower(*arguments).compile() for make in (by_hand, by_autodiff)]
-    memory = [program.memory_analysis().temp_size_in_bytes for program in programs]
+    memory = [temporary_bytes(program) for program in programs]
     once = max(min(timed(program, arguments, 1) for _ in range(3)) for program in programs)
     turns = max(1, round(0.01 / once))
     times = np.array([[timed(program, arguments, turns) for program in programs] for _ in range(rounds)])
@@ -208,12 +231,16 @@ def measure(row: Row, examples: int, dtype: Any, rounds: int) -> Measured:
     )
 
 
+def temporary_bytes(program: Any) -> int:
+    memory = program.memory_analysis()
+    return 0 if memory is None else memory.temp_size_in_bytes
+
+
 def timed(program: Any, arguments: tuple, turns: int) -> float:
     """Seconds of one run, the mean of `turns`."""
     start = time.perf_counter()
     for _ in range(turns):
-        result = program(*arguments)
-    jax.block_until_ready(result)
+        jax.block_until_ready(program(*arguments))
     return (time.perf_counter() - start) / turns
 
 

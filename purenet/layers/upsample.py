@@ -31,6 +31,7 @@ from .global_pool import check_spatial_axes
 
 Images = Float[Array, "..."]
 METHODS = ("nearest", "linear", "cubic")
+OTHER_NAMES = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic", "tricubic": "cubic"}
 COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric")
 ROUNDINGS = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
 
@@ -142,7 +143,8 @@ def upsample(
     """Resize the spatial axes of x [..., spatial..., channels] by a factor, or to a size, for each of 1 to 3 axes.
 
     factor: positive numbers, (2, 2) for images; an output length is rounded down. size: the lengths themselves.
-    An int or float alone is one axis. method: "nearest", "linear" (bilinear on two axes) or "cubic" (with `cubic_a`).
+    An int or float alone is one axis. method: "nearest", "linear" or "cubic" (with `cubic_a`) along every axis, also
+    called "bilinear", "bicubic" and so on, as in `jax.image.resize`.
     coordinates, rounding (of "nearest"), antialias and exclude_outside as in ONNX's Resize. The defaults are those of
     `jax.image.resize`, enlarging. PyTorch: "nearest" is coordinates="asymmetric", rounding="floor", "nearest-exact"
     the default; align_corners=True is coordinates="align_corners" with a size; antialias goes with exclude_outside.
@@ -150,6 +152,7 @@ def upsample(
     """
     if (factor is None) == (size is None):
         raise ValueError(f"upsample: expected either a factor or a size, got factor={factor!r} and size={size!r}")
+    method = OTHER_NAMES.get(method, method)
     for what, value, known in (
         ("method", method, METHODS),
         ("coordinates", coordinates, COORDINATES),

@@ -44,7 +44,7 @@ def divisor_of(reduction: str, shape: tuple[int, ...], per_example: bool) -> int
 
 def loss_layer(
     name: str,
-    forward: Callable[..., Floats],
+    forward: Callable[..., Any],
     backward: Callable[..., tuple[Floats, Floats]],
     reduction: str,
     *,

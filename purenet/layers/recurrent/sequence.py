@@ -158,7 +158,7 @@ def check_options(name: str, features: int, reverse: bool, stateful: bool) -> No
         raise ValueError(f"{name}: expected reverse or stateful, got both: the end of a later chunk is not known yet")
 
 
-def check_input(x: PyTree) -> tuple[Shaped, Any]:
+def check_input(x: PyTree) -> tuple[Any, Any]:
     """The halves of (inputs, lengths), or x and None."""
     if isinstance(x, tuple) and len(x) != 2:
         raise LayerTypeError(f"expected x as one array or a pair (inputs, lengths), got {describe(x)}")
