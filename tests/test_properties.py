@@ -108,7 +108,9 @@ def rounded(tree: Any, dtype: Any) -> Any:
     """As in_dtype, without compiling anything."""
 
     def round_leaf(leaf: Any) -> Any:
-        return jnp.asarray(np.asarray(leaf).astype(dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return jnp.asarray(np.asarray(leaf).astype(dtype))
+        return np.asarray(leaf, np.int32) if leaf.dtype == np.int64 else leaf
 
     return jax.tree.map(round_leaf, tree)
 
@@ -149,13 +151,15 @@ def differences(actual: Any, expected: Any) -> list[tuple[float, float]]:
 
 @each_case
 def test_gradient_equals_autodiff(case: Case) -> None:
+    """A gradient that is zero proves nothing: only rows that say so may have one."""
     with jax.enable_x64(True):
-        x = case.x(jax.random.key(3), BATCH)
-    report = pn.check(case.layer, x, verbose=False)
-    assert report.leaves
-    for leaf in report.leaves:
-        assert leaf.verdict == "PASS" or (leaf.verdict == "VACUOUS" and case.vacuous), report
-        assert leaf.error <= case.bound, report
+        twin = twin64(case.name)
+        expected = jax.jit(twin.pull_by_autodiff)(*twin.arguments)[1]
+        found = differences(twin.pulled[1], expected)
+    assert found
+    for error, scale in found:
+        assert error <= case.bound * scale, f"{error} of {scale}"
+        assert scale > 1e-12 or case.vacuous
 
 
 @pytest.mark.parametrize("name", ["dense", "layer_norm", "gelu", "softmax", "serial_nested", "repeat", "ce_integer"])
@@ -223,7 +227,7 @@ def test_vmap_of_one_example_equals_the_batch(case: Case) -> None:
         twin = twin64(case.name)
         y, (dparams, dx) = twin.pulled
         share = twin.dy / BATCH if case.reduction == "mean" else twin.dy
-        one_by_one = jax.jit(jax.vmap(twin.pull, (None, 0, 0, None if case.reduction else 0)))
+        one_by_one = jax.jit(jax.vmap(twin.pull, (None, None, 0, None if case.reduction else 0)))
         ys, (dparams_each, dx_each) = one_by_one(twin.params, twin.state, twin.x, share)
         assert_close(LOSS_KINDS[case.reduction](ys) if case.reduction else ys, y, 1e-13)
         assert_close(dx_each, dx, 1e-13)
@@ -329,10 +333,10 @@ def in_training(case: Case) -> pn.Layer:
     loss."""
     if case.layer.name in ("objective", "per_example"):
         return case.layer
-    if case.reduction is not None:
+    x = jax.eval_shape(lambda: case.x(jax.random.key(0), 1))
+    if isinstance(x, tuple):
         return pn.objective(pn.dense(FEATURES), case.layer)
-    channels = jax.eval_shape(lambda: case.x(jax.random.key(0), 1)).shape[-1]
-    net = pn.serial(pn.dense(channels), case.layer, pn.dense(3))
+    net = pn.serial(pn.dense(x.shape[-1]), case.layer, pn.dense(3))
     return pn.objective(net, pn.losses.half_squared_error("batch_mean"))
 
 
@@ -341,7 +345,7 @@ def test_memory_in_training_is_at_most_autodiffs(case: Case) -> None:
     """Compiled temporary bytes of `value_and_grad`."""
     objective, key = in_training(case), jax.random.key(0)
     x = jax.eval_shape(lambda key: in_dtype(case.x(key, LARGE), jnp.float32), key)
-    if case.reduction is None and objective is not case.layer:
+    if not isinstance(x, tuple):
         net = objective.parts[0][1]
         x = (x, jax.eval_shape(net.predict, *jax.eval_shape(net.init, key, x), x))
     params, state = jax.eval_shape(objective.init, key, x)
