@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer
 
-from ...annotations import Array, Float, PyTree
+from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, at
 from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
 from ...precision import wide_dtype
