@@ -100,7 +100,6 @@ ROWS = [
         alone=True,
     ),
     Case("lstm", pn.lstm(UNITS), series, unrolled(lstm_step)),
-    Case("lstm_last", pn.lstm(UNITS, last_only=True, use_bias=False), series, unrolled(lstm_step, last_only=True)),
     Case("lstm_lengths", pn.lstm(UNITS, unit_forget_bias=True), masked_series, unrolled(lstm_step), alone=True),
     Case("lstm_stateful", pn.lstm(UNITS, stateful=True), series, unrolled(lstm_step), batched=False),
     Case(

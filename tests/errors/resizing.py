@@ -24,9 +24,9 @@ TABLE: Table = {
         "upsample: expected a factor or size for 1, 2 or 3 spatial axes",
     ),
     "upsample, method": (
-        lambda: pn.upsample(2, method="bilinear"),
+        lambda: pn.upsample(2, method="lanczos3"),
         ValueError,
-        r"upsample: expected method in \('nearest', 'linear', 'cubic'\), got 'bilinear'",
+        r"upsample: expected method in \('nearest', 'linear', 'cubic'\), got 'lanczos3'",
     ),
     "upsample, coordinates": (
         lambda: pn.upsample(2, coordinates="corners"),
