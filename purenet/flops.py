@@ -37,8 +37,11 @@ def equation_flops(equation: Any, live: list[bool]) -> int:
         out_features = kernel[params["dimension_numbers"].rhs_spec[0]]
         return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // out_features
     if name == "scan":
-        carried = params["num_carry"]
-        return params["length"] * matmul_flops(params["jaxpr"].jaxpr, [True] * carried + live[carried:])
+        body = params["jaxpr"].jaxpr
+        # What is carried has the rank it has outside, what is stacked one axis less; scan's own counts changed names.
+        outputs = zip(live, equation.outvars, body.outvars, strict=True)
+        read = [is_read or len(outer.aval.shape) == len(inner.aval.shape) for is_read, outer, inner in outputs]
+        return params["length"] * matmul_flops(body, read)
     found = [matmul_flops(inner, live if len(inner.outvars) == len(live) else None) for inner in inner_jaxprs(params)]
     return max(found, default=0) if name == "cond" else sum(found)
 
