@@ -304,7 +304,7 @@ def test_state_is_a_pytree_with_one_key() -> None:
     assert state.step.dtype == jnp.int32
 
 
-@pytest.mark.parametrize("chunk_steps", [None, 1, 3])
+@pytest.mark.parametrize("chunk_steps", [None, 1, 3, 10])
 def test_going_on_from_within_an_epoch_is_the_longer_run(chunk_steps: int | None) -> None:
     net, optimizer = objective(dropout=0.2), optax.adam(1e-2)
     arguments: dict[str, Any] = {"batch_size": 5, "chunk_steps": chunk_steps}

@@ -99,6 +99,7 @@ ROWS = [
         unrolled(gru_step, reverse=True, last_only=True),
         alone=True,
     ),
+    Case("lstm_last", pn.lstm(UNITS, last_only=True, use_bias=False), series, unrolled(lstm_step, last_only=True)),
     Case("lstm", pn.lstm(UNITS), series, unrolled(lstm_step)),
     Case("lstm_lengths", pn.lstm(UNITS, unit_forget_bias=True), masked_series, unrolled(lstm_step), alone=True),
     Case("lstm_stateful", pn.lstm(UNITS, stateful=True), series, unrolled(lstm_step), batched=False),
