@@ -9,6 +9,7 @@ Everything here works on plain pytrees and under jit, vmap and scan.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ class Layer(NamedTuple):
     - `name` stands in paths and tables; `keeps` names what `residuals` holds; `parts` are the layers inside a
       combinator with their keys; `values` is the combinator's plan, which `purenet.plan` prints.
     - `assemble(layers) -> Layer` gives the same combinator made of other parts, in the order of `parts`.
+    - `squared_norm`: how to have |dparams|^2 without dparams, for `purenet.per_example_norms`.
     """
 
     init: Callable[..., Any]
@@ -55,6 +57,7 @@ class Layer(NamedTuple):
     parts: tuple[tuple[str, Layer], ...] = ()
     values: tuple[Value, ...] = ()
     assemble: Callable[[Sequence[Layer]], Layer] | None = None
+    squared_norm: SquaredNorm | None = None
 
 
 class Value(NamedTuple):
@@ -63,6 +66,29 @@ class Value(NamedTuple):
     label: str
     fate: str
     why: str
+
+
+class SquaredNorm(NamedTuple):
+    """`rule(params, x, y, residuals, dy) -> |dparams|^2`, the dparams of `backward` and of no other.
+
+    A layer that replaces its backward, as wrappers do, has no rule any more. The backward that has one must sum over
+    leading axes, so that it gives the sum over examples when they are stacked.
+    """
+
+    backward: Callable[..., Any]
+    rule: Callable[..., Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Instead:
+    """What a backward hands back in the place of its parameters' gradient: their norm, say, or updated parameters.
+
+    Combinators that only hand gradients on, such as `serial` and `repeat`, hand this on too, and what compares
+    gradients with parameters leaves it out.
+    """
+
+    value: PyTree
 
 
 def no_params(key: Key, x: PyTree) -> tuple[Params, State]:
@@ -79,6 +105,7 @@ def stateless(
     needs: tuple[str, ...] = ("x",),
     keeps: tuple[str, ...] = (),
     rebuild: Callable[..., Any] | None = None,
+    squared_norm: Callable[..., Any] | None = None,
 ) -> Layer:
     """Lift plain twins to a layer without state and randomness.
 
@@ -87,6 +114,7 @@ def stateless(
         forward([params], x) -> y                                 or (y, residuals) with `keeps`
         backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with `init`
         rebuild([params], x, [residuals]) -> y
+        squared_norm([params], [x], [y], [residuals], dy) -> |dparams|^2
 
     `[params]` is there when `init(key, x) -> params` is given, `[x]` and `[y]` when `needs` names them and
     `[residuals]` when `keeps` names what they hold.
@@ -111,11 +139,19 @@ def stateless(
         y, residuals = run(params, x)
         return y, state, residuals
 
-    def backward_layer(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+    def read(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[PyTree, ...]:
         reads = (("x" in needs, x), ("y" in needs, y), (bool(keeps), residuals))
+        return *own(params), *(value for is_read, value in reads if is_read), dy
+
+    def backward_layer(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         with at(name):
-            result = backward(*own(params), *(value for read, value in reads if read), dy)
+            result = backward(*read(params, x, y, residuals, dy))
         return ((), result) if init is None else result
+
+    def norm_of_layer(*args: Any) -> Array:
+        assert squared_norm is not None
+        with at(name):
+            return squared_norm(*read(*args))
 
     def rebuild_layer(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         assert rebuild is not None
@@ -131,6 +167,7 @@ def stateless(
         rebuild=None if rebuild is None else rebuild_layer,
         name=name,
         keeps=keeps,
+        squared_norm=None if squared_norm is None else SquaredNorm(backward_layer, norm_of_layer),
     )
 
 
@@ -305,6 +342,7 @@ def check_floating(x: PyTree, what: str = "x") -> None:
 
 def check_gradient(gradient: PyTree, target: PyTree, what: str) -> None:
     """Raise unless the gradient has the tree, shapes and dtypes of what it belongs to; integers have None."""
+    gradient, target = without_replaced(gradient, target)
     gradients = dict(leaves_with_paths(gradient))
     targets = dict(leaves_with_paths(target))
     for path, leaf in targets.items():
@@ -325,6 +363,23 @@ def check_gradient(gradient: PyTree, target: PyTree, what: str) -> None:
     trees = jax.tree.structure(gradient), jax.tree.structure(expected)
     if trees[0] != trees[1]:
         raise LayerValueError(f"gradient has the tree {trees[0]}, {what} {trees[1]}")
+
+
+def without_replaced(gradient: PyTree, target: PyTree) -> tuple[PyTree, PyTree]:
+    """Both without those parts where something else stands in the gradient's place."""
+    if not any(map(is_instead, jax.tree.leaves(gradient, is_leaf=is_instead))):
+        return gradient, target
+    kept = jax.tree.map(lambda leaf: None if is_instead(leaf) else leaf, gradient, is_leaf=is_instead)
+    return kept, jax.tree.map(
+        lambda leaf, own: None if is_instead(leaf) else own,
+        gradient,
+        target,
+        is_leaf=lambda leaf: leaf is None or is_instead(leaf),
+    )
+
+
+def is_instead(leaf: Any) -> bool:
+    return isinstance(leaf, Instead)
 
 
 def leaves_with_paths(tree: PyTree) -> list[tuple[str, Any]]:

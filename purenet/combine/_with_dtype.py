@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ..annotations import PyTree
 from ..errors import at
-from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
+from ..layer import Key, Layer, Params, Residuals, State, Value, is_instead, run_backward
 from ..planning import KEPT, REBUILT
 from ..static import Static
 from ._named import at_step, reassembled, spec
@@ -128,13 +128,17 @@ def cast(tree: PyTree, dtype: Any) -> PyTree:
 
 
 def cast_like(gradient: PyTree, of: Static) -> PyTree:
-    """A gradient in the dtypes of what it belongs to; None stays None."""
+    """A gradient in the dtypes of what it belongs to; None stays None, and so does what stands in its place."""
     tree, leaves = of.value
+
+    def stays(leaf: Any) -> bool:
+        return leaf is None or is_instead(leaf)
+
     return jax.tree.map(
-        lambda leaf, own: None if leaf is None else leaf.astype(own.dtype),
+        lambda leaf, own: leaf if stays(leaf) else leaf.astype(own.dtype),
         gradient,
         jax.tree.unflatten(tree, leaves),
-        is_leaf=lambda leaf: leaf is None,
+        is_leaf=stays,
     )
 
 
