@@ -43,6 +43,7 @@ class Layer(NamedTuple):
       combinator with their keys; `values` is the combinator's plan, which `purenet.plan` prints.
     - `assemble(layers) -> Layer` gives the same combinator made of other parts, in the order of `parts`.
     - `squared_norm`: how to have |dparams|^2 without dparams, for `purenet.per_example_norms`.
+    - `reverse`: how the backward finds x from y besides, so that a stack of such layers keeps no inputs.
     """
 
     init: Callable[..., Any]
@@ -58,6 +59,7 @@ class Layer(NamedTuple):
     values: tuple[Value, ...] = ()
     assemble: Callable[[Sequence[Layer]], Layer] | None = None
     squared_norm: SquaredNorm | None = None
+    reverse: Reverse | None = None
 
 
 class Value(NamedTuple):
@@ -73,6 +75,17 @@ class SquaredNorm(NamedTuple):
 
     A layer that replaces its backward, as wrappers do, has no rule any more. The backward that has one must sum over
     leading axes, so that it gives the sum over examples when they are stacked.
+    """
+
+    backward: Callable[..., Any]
+    rule: Callable[..., Any]
+
+
+class Reverse(NamedTuple):
+    """`rule(params, y, residuals, dy) -> (dparams, dx, x)`: the gradients of `backward`, which reads y and not x, and
+    the input x found on the way.
+
+    A layer that replaces its backward, as wrappers do, has no rule any more.
     """
 
     backward: Callable[..., Any]
@@ -183,6 +196,23 @@ def run_backward(
         if x is not None:
             check_gradient(dx, x, "input")
     return dparams, dx
+
+
+def reverses(layer: Layer) -> bool:
+    """Whether the layer's backward can find its input from its output."""
+    return layer.reverse is not None and layer.reverse.backward is layer.backward and "x" not in layer.needs
+
+
+def run_reverse(
+    layer: Layer, params: Params, y: PyTree, residuals: Residuals, dy: PyTree
+) -> tuple[Params, PyTree, PyTree]:
+    """(dparams, dx, x) of a layer that reverses, the gradients compared with what they belong to."""
+    assert layer.reverse is not None
+    dparams, dx, x = layer.reverse.rule(params, y, residuals, dy)
+    with at(layer.name):
+        check_gradient(dparams, params, "parameter")
+        check_gradient(dx, x, "input")
+    return dparams, dx, x
 
 
 def objective(net: Layer, loss: Layer) -> Layer:
