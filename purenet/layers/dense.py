@@ -11,6 +11,8 @@ Goodfellow, Bengio & Courville, *Deep Learning* (2016), section 6.5.4.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
@@ -18,6 +20,7 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..precision import wide_dtype, widen
 
 
 def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
@@ -38,6 +41,22 @@ def dense_backward(
         dparams["bias"] = jnp.sum(dy_rows, 0)  # [out]
     dx = dy @ params["kernel"].T  # [..., in]
     return dparams, dx
+
+
+def dense_squared_norm(
+    params: dict[str, Array], x: Float[Array, "... in_features"], dy: Float[Array, "... out_features"]
+) -> Float[Array, ""]:
+    """|dkernel|^2 + |dbias|^2, from products of the examples with each other where those cost less than dkernel."""
+    x_rows, dy_rows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])  # [examples, in], [examples, out]
+    product = functools.partial(jnp.matmul, preferred_element_type=wide_dtype(dy.dtype))
+    if len(x_rows) * (x.shape[-1] + dy.shape[-1]) < x.shape[-1] * dy.shape[-1]:
+        # |x^T dy|^2 = sum of (x_i . x_j) (dy_i . dy_j) over pairs of examples
+        total = jnp.sum(product(x_rows, x_rows.T) * product(dy_rows, dy_rows.T))
+    else:
+        total = jnp.sum(jnp.square(product(x_rows.T, dy_rows)))
+    if "bias" in params:
+        total += jnp.sum(jnp.square(jnp.sum(widen(dy_rows), 0)))
+    return total
 
 
 def dense(
@@ -77,7 +96,7 @@ def dense(
             )
         return dense_forward(params, x)
 
-    return stateless(forward, dense_backward, name="dense", init=init)
+    return stateless(forward, dense_backward, name="dense", init=init, squared_norm=dense_squared_norm)
 
 
 def check_input(x: Shaped) -> None:

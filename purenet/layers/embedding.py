@@ -22,7 +22,7 @@ from jax.nn.initializers import Initializer, variance_scaling
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped, describe, stateless
-from ..precision import wide_dtype
+from ..precision import wide_dtype, widen
 
 Table = dict[str, Array]
 Indices = Integer[Array, "..."]
@@ -48,6 +48,21 @@ def embedding_backward(
     # y = table[x]
     dtable = jnp.zeros(table.shape, wide).at[x].add(dy.astype(wide), mode="drop", wrap_negative_indices=False)
     return {"embedding": dtable.astype(table.dtype)}, None
+
+
+def embedding_squared_norm(
+    params: Table, x: Indices, dy: Float[Array, "... features"], padding_index: int | None = None
+) -> Float[Array, ""]:
+    """|dE|^2, from a table of as many rows as there are places, if those are fewer: equal integers share the first."""
+    rows, x = params["embedding"].shape[0], at_least_int32(x).reshape(-1)  # [places]
+    dy = widen(dy).reshape(x.size, -1)  # [places, features]
+    counts = (x >= 0) & (x < rows) & (x != (-1 if padding_index is None else padding_index))
+    if x.size < rows:
+        rows, row = x.size, jnp.argmax(x[:, None] == x[None], 1)
+    else:
+        row = jnp.where(counts, x, 0)
+    dtable = jnp.zeros((rows, dy.shape[-1]), dy.dtype).at[row].add(jnp.where(counts[:, None], dy, 0))
+    return jnp.sum(jnp.square(dtable))
 
 
 def at_least_int32(x: Indices) -> Indices:
@@ -93,7 +108,8 @@ def embedding(
         return embedding_forward(params, x, padding_index)
 
     backward = functools.partial(embedding_backward, padding_index=padding_index)
-    return stateless(forward, backward, name="embedding", init=init)
+    norm = functools.partial(embedding_squared_norm, padding_index=padding_index)
+    return stateless(forward, backward, name="embedding", init=init, squared_norm=norm)
 
 
 def check_indices(x: Shaped, vocabulary: int) -> None:

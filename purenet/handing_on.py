@@ -1,0 +1,43 @@
+"""Networks whose layers hand something else back than their parameters' gradient: a norm, a record, new parameters.
+
+What is handed back (`layer.Instead`) comes out where the gradient of those parameters would, stacked where they are
+stacked, as long as the combinators around only hand gradients on. Those that compute with them, or that are not known
+here, are changed as one layer with all that is inside: slower, but right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from .combine import parallel, remat, repeat, residual, serial, with_dtype
+from .combine._named import reassembled
+from .layer import Layer, objective
+from .layers import identity
+from .losses import squared_error
+
+EXAMPLES = (
+    serial(identity()),
+    residual(identity()),
+    parallel(identity()),
+    repeat(identity(), 1),
+    remat(identity()),
+    with_dtype(identity(), jnp.bfloat16),
+    objective(identity(), squared_error()),
+)
+HANDS_ON = frozenset(combinator.backward.__code__ for combinator in EXAMPLES)
+
+
+def hands_on(layer: Layer) -> bool:
+    """Whether the layer's backward is that of a combinator which only hands its parts' gradients on.
+
+    Closures of one `def` share their code, so that neither a name nor a replaced backward deceives.
+    """
+    return getattr(layer.backward, "__code__", None) in HANDS_ON
+
+
+def changed_inside(layer: Layer, change: Callable[[Layer], Layer]) -> Layer:
+    """The network with its innermost layers changed, or the outermost ones that do not hand on."""
+    anew = reassembled(layer, lambda part: changed_inside(part, change)) if hands_on(layer) else None
+    return change(layer) if anew is None else anew
