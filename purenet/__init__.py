@@ -15,6 +15,7 @@ from . import layers, losses
 from .combine import (
     branch,
     frozen,
+    head_objective,
     parallel,
     per_example,
     remat,
@@ -31,6 +32,7 @@ from .combine import (
 from .errors import LayerError, LayerTypeError, LayerValueError
 from .layer import Layer, as_function, from_function, objective, stateless, value_and_grad
 from .layers import (
+    activated_batch_norm,
     adaptive_avg_pool,
     adaptive_max_pool,
     alpha_dropout,
@@ -154,6 +156,7 @@ __all__ = [
     "LayerTypeError",
     "LayerValueError",
     "Report",
+    "activated_batch_norm",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "alpha_dropout",
@@ -199,6 +202,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
+    "head_objective",
     "highway",
     "identity",
     "instance_norm",

@@ -19,6 +19,7 @@ They know the contract of `purenet.layer`, not the layers.
 
 from ._branch import branch as branch
 from ._frozen import frozen as frozen
+from ._head_objective import head_objective as head_objective
 from ._parallel import parallel as parallel
 from ._per_example import per_example as per_example
 from ._remat import remat as remat
@@ -35,6 +36,7 @@ from ._with_dtype import with_dtype as with_dtype
 __all__ = [
     "branch",
     "frozen",
+    "head_objective",
     "parallel",
     "per_example",
     "remat",

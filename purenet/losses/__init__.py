@@ -12,6 +12,7 @@ from .elementwise import (
     sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
     squared_error as squared_error,
 )
+from .linear_cross_entropy import linear_cross_entropy as linear_cross_entropy
 from .vectors import (
     cosine_distance as cosine_distance,
     cosine_similarity as cosine_similarity,
