@@ -1,5 +1,6 @@
 """Layers, one kind a file: each is a pair of twins, `x_forward` beside `x_backward`, and a constructor."""
 
+from .activated_batch_norm import activated_batch_norm as activated_batch_norm
 from .activations import (
     celu as celu,
     elu as elu,
@@ -49,6 +50,7 @@ from .group_norm import group_norm as group_norm, instance_norm as instance_norm
 from .highway import highway as highway
 from .l2_normalize import l2_normalize as l2_normalize
 from .layer_norm import layer_norm as layer_norm
+from .linear_recurrence import linear_recurrence as linear_recurrence
 from .lp_pool import lp_pool as lp_pool
 from .max_pool import max_pool as max_pool
 from .maxout import maxout as maxout

@@ -14,7 +14,8 @@ Ioffe & Szegedy, *Batch Normalization* (2015).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -32,11 +33,16 @@ Statistics = tuple[Float[Array, " channels"], Float[Array, " channels"]]
 def batch_norm_forward(
     params: dict[str, Array], x: Batch, eps: float = 1e-5, axis_name: Hashable = None
 ) -> tuple[Batch, Statistics]:
+    statistics = batch_statistics(x, axis_name)
+    return batch_norm_rebuild(params, x, statistics, eps), statistics
+
+
+def batch_statistics(x: Batch, axis_name: Hashable = None) -> Statistics:
+    """(mean, variance), at least in float32."""
     wide, examples = widen(x), tuple(range(x.ndim - 1))
     mean = over_axis(jnp.mean(wide, examples), axis_name)  # [channels]
     deviation = wide - jnp.broadcast_to(mean, x.shape)
-    variance = over_axis(jnp.mean(jnp.square(deviation), examples), axis_name)  # [channels]
-    return batch_norm_rebuild(params, x, (mean, variance), eps), (mean, variance)
+    return mean, over_axis(jnp.mean(jnp.square(deviation), examples), axis_name)
 
 
 def batch_norm_rebuild(params: dict[str, Array], x: Batch, statistics: Statistics, eps: float = 1e-5) -> Batch:
@@ -53,17 +59,24 @@ def batch_norm_backward(
     axis_name: Hashable = None,
 ) -> tuple[dict[str, Array], Batch]:
     xhat, rstd = normalise(x, statistics, eps)  # [..., channels], [channels]
-    dy, examples = dy.astype(xhat.dtype), tuple(range(x.ndim - 1))
+    dparams, dx = normalised_backward(params, xhat, rstd, dy, axis_name)
+    return dparams, dx.astype(x.dtype)
+
+
+def normalised_backward(
+    params: dict[str, Array], xhat: Batch, rstd: Float[Array, " channels"], dy: Batch, axis_name: Hashable
+) -> tuple[dict[str, Array], Batch]:
+    """(dparams, dx) from the normalised values, dx in their dtype."""
+    dy, examples = dy.astype(xhat.dtype), tuple(range(dy.ndim - 1))
     # y = scale * xhat + bias
     sums = {"scale": jnp.sum(dy * xhat, examples), "bias": jnp.sum(dy, examples)}  # [channels]
     dparams = {name: sums[name].astype(params[name].dtype) for name in params}
     # xhat = (x - mean) * rstd, where mean and rstd depend on x too
-    size = math.prod(x.shape[:-1])
+    size = math.prod(dy.shape[:-1])
     drstd, dmean = over_axis((sums["scale"] / size, sums["bias"] / size), axis_name)  # [channels]
     gain = rstd * params["scale"].astype(rstd.dtype) if "scale" in params else rstd  # [channels]
-    gain, drstd, dmean = (jnp.broadcast_to(value, x.shape) for value in (gain, drstd, dmean))
-    dx = gain * (dy - dmean - xhat * drstd)  # [..., channels]
-    return dparams, dx.astype(x.dtype)
+    gain, drstd, dmean = (jnp.broadcast_to(value, dy.shape) for value in (gain, drstd, dmean))
+    return dparams, gain * (dy - dmean - xhat * drstd)  # [..., channels]
 
 
 def normalise(x: Batch, statistics: Statistics, eps: float) -> tuple[Batch, Float[Array, " channels"]]:
@@ -110,21 +123,59 @@ def batch_norm(
     those of the shard: sum them over the axis like every other layer's. Raises in training if a channel has a single
     value, whose deviation from itself says nothing.
     """
+
+    def backward(params: Params, x: Batch, y: None, statistics: Statistics, dy: Batch) -> tuple[Params, Batch]:
+        return batch_norm_backward(params, x, statistics, dy, eps, axis_name)
+
+    return with_running_statistics(
+        "batch_norm",
+        lambda params, x: batch_norm_forward(params, x, eps, axis_name),
+        lambda params, x, statistics: batch_norm_rebuild(params, x, statistics, eps),
+        backward,
+        keeps=("mean", "variance"),
+        names=names_of(use_scale, use_bias),
+        momentum=momentum,
+        eps=eps,
+        unbiased=unbiased,
+        axis_name=axis_name,
+    )
+
+
+def with_running_statistics(
+    name: str,
+    train: Callable[..., tuple[Batch, Statistics]],
+    freeze: Callable[..., Batch],
+    run_backward: Callable[..., tuple[Params, Batch]],
+    *,
+    needs: tuple[str, ...] = ("x",),
+    keeps: tuple[str, ...],
+    names: tuple[str, ...],
+    momentum: float,
+    eps: float,
+    unbiased: bool,
+    axis_name: Hashable,
+) -> Layer:
+    """A layer that normalises by the batch in training and by running means of its statistics in `predict`.
+
+        train(params, x) -> (y, (mean, variance)),  freeze(params, x, (mean, variance)) -> y
+        run_backward(params, x, y, kept, dy) -> (dparams, dx)
+
+    `keeps` says which of mean and variance are `kept`; from both of them y is rebuilt.
+    """
     if not 0 <= momentum <= 1:
-        raise ValueError(f"batch_norm: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
+        raise ValueError(f"{name}: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
     if not eps >= 0:
-        raise ValueError(f"batch_norm: expected eps of at least 0, got {eps!r}")
-    names = names_of(use_scale, use_bias)
+        raise ValueError(f"{name}: expected eps of at least 0, got {eps!r}")
 
     def init(key: Array, x: Shaped) -> tuple[Params, State]:
-        with at("batch_norm"):
+        with at(name):
             check_input(x)
             dtype = wide_dtype(x.dtype)
             state = {"mean": jnp.zeros(x.shape[-1:], dtype), "var": jnp.ones(x.shape[-1:], dtype)}
             return init_scale_and_bias(names, x), state
 
-    def forward(params: Params, state: State, x: Batch, key: Key) -> tuple[Batch, State, Statistics]:
-        with at("batch_norm"):
+    def forward(params: Params, state: State, x: Batch, key: Key) -> tuple[Batch, State, Sequence[Array]]:
+        with at(name):
             check(params, state, x)
             values = math.prod(x.shape[:-1]) * (1 if axis_name is None else lax.psum(1, axis_name))
             if values < 2:
@@ -132,39 +183,41 @@ def batch_norm(
                     f"expected at least 2 values a channel in training, got {values} from {describe(x)}: "
                     "take a larger batch, or call predict"
                 )
-            y, statistics = batch_norm_forward(params, x, eps, axis_name)
-            return y, running_statistics(state, statistics, values, momentum, unbiased), statistics
+            y, statistics = train(params, x)
+            kept = tuple(value for kind, value in zip(("mean", "variance"), statistics, strict=True) if kind in keeps)
+            return y, running_statistics(state, statistics, values, momentum, unbiased), kept
 
-    def backward(params: Params, x: Batch, y: None, statistics: Statistics, dy: Batch) -> tuple[Params, Batch]:
-        with at("batch_norm"):
-            return batch_norm_backward(params, x, statistics, dy, eps, axis_name)
+    def backward(params: Params, x: Any, y: Any, kept: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
+        with at(name):
+            return run_backward(params, x, y, kept, dy)
 
     def rebuild(params: Params, x: Batch, statistics: Statistics) -> Batch:
-        with at("batch_norm"):
-            return batch_norm_rebuild(params, x, statistics, eps)
+        with at(name):
+            return freeze(params, x, statistics)
 
     def predict(params: Params, state: State, x: Batch) -> Batch:
-        with at("batch_norm"):
+        with at(name):
             check(params, state, x)
-            return batch_norm_rebuild(params, x, (state["mean"], state["var"]), eps)
+            return freeze(params, x, (state["mean"], state["var"]))
 
     def check(params: Params, state: State, x: Batch) -> None:
         check_input(x)
         check_scale_and_bias(params, names, x)
         if not isinstance(state, dict) or set(state) != {"mean", "var"}:
             raise LayerValueError(f"expected a state ['mean', 'var'] as init gives it, got {describe(state)}")
-        for name, value in state.items():
+        for statistic, value in state.items():
             if value.shape != x.shape[-1:]:
-                raise LayerValueError(f"expected x [..., {value.size}] for the state's {name}, got {describe(x)}")
+                raise LayerValueError(f"expected x [..., {value.size}] for the state's {statistic}, got {describe(x)}")
 
     return Layer(
         init=init,
         forward=forward,
         backward=backward,
         predict=predict,
-        rebuild=rebuild,
-        name="batch_norm",
-        keeps=("mean", "variance"),
+        needs=needs,
+        rebuild=rebuild if keeps == ("mean", "variance") else None,
+        name=name,
+        keeps=keeps,
     )
 
 

@@ -49,6 +49,14 @@ def by_initial_statistics(params: Any, x: Any) -> Any:
     return affine(params, np.asarray(x) / np.sqrt(1 + 1e-5))
 
 
+def activated(value: Any) -> Any:
+    def leaky(params: Any, x: Any) -> Any:
+        z = value(params, x)
+        return np.maximum(z, 0) + 0.2 * np.minimum(z, 0)
+
+    return leaky
+
+
 def with_kernel(kernel: Any) -> Any:
     return lambda params, x: np.asarray(x) @ kernel(params) + np.asarray(params["bias"])
 
@@ -72,6 +80,14 @@ ROWS = [
         pn.batch_norm(use_scale=False, use_bias=False, unbiased=True),
         images,
         by_initial_statistics,
+        batched=False,
+        statistics=True,
+    ),
+    Case(
+        "activated_batch_norm",
+        pn.activated_batch_norm(negative_slope=0.2),
+        images,
+        activated(by_initial_statistics),
         batched=False,
         statistics=True,
     ),

@@ -28,6 +28,12 @@ def masked_series(key: Any, batch: int) -> Any:
     return series(key, batch), jax.numpy.arange(batch, dtype=np.int32) * 2 % (TIME + 1)
 
 
+def states(key: Any, batch: int) -> Any:
+    """(a, b) and the state before the first step."""
+    a, b, h = (series(k, batch) for k in jax.random.split(key, 3))
+    return a, b, h[:, 0]
+
+
 def blocks(matrix: Any, count: int) -> list[Any]:
     return np.split(matrix, count, -1)
 
@@ -77,6 +83,22 @@ def unrolled(step: Step, *, reverse: bool = False, last_only: bool = False) -> C
     return value
 
 
+def one_state_after_the_other(params: Any, x: Any) -> Any:
+    (a, b), h = map(np.asarray, x[:2]), np.asarray(x[2]) if len(x) > 2 else 0
+    y = np.zeros_like(b)
+    for t in range(TIME):
+        y[:, t] = h = a[:, t] * h + b[:, t]
+    return y
+
+
+def backwards(value: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def reversed_value(params: Any, x: Any) -> Any:
+        a, b, *h = x
+        return np.flip(value(params, (np.flip(a, 1), np.flip(b, 1), *h)), 1)
+
+    return reversed_value
+
+
 def both_ways(params: Any, x: Any) -> Any:
     there, back = unrolled(gru_step), unrolled(lstm_step, reverse=True)
     return np.concatenate([there(params["forward"], x), back(params["backward"], x)], -1)
@@ -105,6 +127,20 @@ ROWS = [
     Case("lstm_stateful", pn.lstm(UNITS, stateful=True), series, unrolled(lstm_step), batched=False),
     Case(
         "bidirectional", pn.bidirectional(pn.gru(UNITS), pn.lstm(4, reverse=True)), masked_series, both_ways, alone=True
+    ),
+    Case(
+        "linear_recurrence",
+        pn.linear_recurrence(),
+        lambda key, batch: states(key, batch)[:2],
+        one_state_after_the_other,
+        alone=True,
+    ),
+    Case(
+        "linear_recurrence_sequential",
+        pn.linear_recurrence(method="sequential", reverse=True),
+        states,
+        backwards(one_state_after_the_other),
+        alone=True,
     ),
     Case(
         "stacked",

@@ -95,6 +95,26 @@ TABLE: Table = {
         NameError,
         "shards",
     ),
+    "activated_batch_norm slope": (
+        constructed(pn.activated_batch_norm, negative_slope=0.0),
+        ValueError,
+        r"activated_batch_norm: expected a negative_slope from 0.001 to 1, which can be undone, got 0.0",
+    ),
+    "activated_batch_norm momentum": (
+        constructed(pn.activated_batch_norm, momentum=2),
+        ValueError,
+        r"activated_batch_norm: expected a momentum in \[0, 1\]",
+    ),
+    "activated_batch_norm features": (
+        fresh(pn.activated_batch_norm(), ROWS, jnp.ones((4, 5))),
+        ValueError,
+        r"activated_batch_norm: expected x \[..., 6\] for bias \[6\], got float32 \[4, 5\]",
+    ),
+    "activated_batch_norm one example": (
+        fresh(pn.activated_batch_norm(), ROWS, ROWS[:1]),
+        ValueError,
+        "activated_batch_norm: expected at least 2 values a channel in training, got 1",
+    ),
     "group_norm groups": (constructed(pn.group_norm, 0), ValueError, "group_norm: expected a number of groups of at"),
     "group_norm groups float": (constructed(pn.group_norm, 2.0), ValueError, "group_norm: expected a number of groups"),
     "group_norm dimensions": (

@@ -20,6 +20,11 @@ def lengths(*values: int) -> Any:
     return X, np.array(values)
 
 
+def init_and_run(x: Any) -> Any:
+    """Of the linear recurrence, which has no parameters."""
+    return forward(pn.linear_recurrence(), (), x)
+
+
 TABLE: Table = {
     "rnn: no features": (lambda: pn.rnn(0), ValueError, "rnn: expected a number of features of at least 1, got 0"),
     "rnn: unknown activation": (
@@ -98,6 +103,42 @@ TABLE: Table = {
         forward(pn.lstm(6, stateful=True), LSTM.init(jax.random.key(0), X)[0], X, jnp.zeros((4, 6))),
         ValueError,
         "lstm: expected the state that init gives, tuple of 2",
+    ),
+    "linear_recurrence: method": (
+        lambda: pn.linear_recurrence(method="scan"),
+        ValueError,
+        'linear_recurrence: expected method "associative" or "sequential", got \'scan\'',
+    ),
+    "linear_recurrence: one array": (
+        init_and_run(X),
+        TypeError,
+        r"linear_recurrence: expected x as \(a, b\) or \(a, b, h\), got float32 \[4, 5, 7\]",
+    ),
+    "linear_recurrence: a of each feature": (
+        init_and_run((X[0, 0], X)),
+        ValueError,
+        r"linear_recurrence: expected a \[..., time, features\] with at least one step, got float32 \[7\]",
+    ),
+    "linear_recurrence: a of each example": (
+        init_and_run((X[:, :, :1], X)),
+        ValueError,
+        r"expected a and b of one shape, got float32 \[4, 5, 1\] and float32 \[4, 5, 7\]: broadcast them",
+    ),
+    "linear_recurrence: h of one example": (
+        init_and_run((X, X, X[0, 0])),
+        ValueError,
+        r"linear_recurrence: expected h \[4, 7\] for a \[4, 5, 7\], got float32 \[7\]",
+    ),
+    "linear_recurrence: integers": (init_and_run((X, X.astype(int))), TypeError, "expected b of a floating dtype"),
+    "linear_recurrence: two dtypes": (
+        init_and_run((X, X.astype(jnp.bfloat16))),
+        TypeError,
+        "linear_recurrence: expected a, b and h of one dtype",
+    ),
+    "linear_recurrence: no step": (
+        init_and_run((X[:, :0], X[:, :0])),
+        ValueError,
+        r"with at least one step, got float32 \[4, 0, 7\]",
     ),
     "bidirectional: twice the same way": (
         lambda: pn.bidirectional(pn.lstm(6), pn.lstm(6)),
