@@ -1,0 +1,114 @@
+"""gpt: a transformer that tells what comes next, as GPT-2 is built, with Llama's choices as options.
+
+    ids [..., T] in 0..vocabulary-1;  z_0 = E[ids] + P[0..T-1]           E [vocabulary, features], P [length, features]
+    u_k = z_{k-1} + attend(norm(z_{k-1}) Wqkv + b) Wout + b              each step sees itself and those before it
+    z_k = u_k + gelu(norm(u_k) Wup + b) Wdown + b                        k = 1..n
+    logits = norm(z_n) E^T                                               [..., T, vocabulary]
+
+Start, as published: kernels and E normal(0.02), P normal(0.01), those whose output is added to the stream (out, down)
+divided by sqrt(2 n), biases 0, norms 1: Radford et al., *Language Models are Unsupervised Multitask Learners* (2019),
+section 2.3, and OpenAI's code for it. Options: RMS norm, a gated MLP, rotary positions and an untied head as in
+Touvron et al., *LLaMA* (2023), shared key and value heads (Ainslie et al., 2023), normalised queries and keys.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from jax.nn.initializers import normal
+
+from ...combine import repeat, residual, serial, tied
+from ...layer import Layer, objective
+from ...layers import attend, dense, dropout, embedding, learned_positions, rotary
+from ...losses import softmax_cross_entropy
+from .config import ACTIVATIONS, GATES, NORMS, GPTConfig, check_config
+
+TIES = {"head.kernel": "body.embed.embedding.T"}
+
+
+def gpt(config: GPTConfig, *, block: int | None = None, keep: str = "plan") -> Layer:
+    """ids [..., T] to logits [..., T, vocabulary].
+
+    - Parameters: body (embed, positions, blocks stacked along a first axis, norm) and head, whose kernel is None where
+      it is tied to the embedding. They have JAX's default floating dtype; cast them for another one.
+    - `block`: attention in blocks of that many steps, see `pn.attend`. `keep`: what a block keeps, see `pn.repeat`.
+    - With dropout `forward` needs a key. Raises if a sequence is longer than the table of positions.
+    """
+    check_config("gpt", config)
+    head = dense(config.vocabulary, use_bias=False, kernel_init=normal(0.02))
+    return tie(config, serial(body=body(config, block, keep), head=head))._replace(name="gpt")
+
+
+def gpt_objective(
+    config: GPTConfig, *, block: int | None = None, keep: str = "plan", reduction: str = "mean", **options: Any
+) -> Layer:
+    """The loss of (ids [..., T], labels [..., T]), labels being the ids one step later. Parameters: those of `gpt`."""
+    check_config("gpt_objective", config)
+    return objective(gpt(config, block=block, keep=keep), softmax_cross_entropy(reduction, **options))
+
+
+def tie(config: GPTConfig, network: Layer) -> Layer:
+    return tied(network, TIES) if config.tied else network
+
+
+def body(config: GPTConfig, block: int | None, keep: str) -> Layer:
+    """ids [..., T] to features [..., T, features]: all but the head."""
+    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=normal(0.02))}
+    if config.positions == "learned":
+        embed["positions"] = learned_positions(config.length, embedding_init=normal(0.01))
+    how = {} if keep == "plan" else {"keep": keep}
+    blocks = repeat(transformer_block(config, block), config.blocks, **how)
+    return serial(**embed, **dropped(config), blocks=blocks, norm=norm(config))
+
+
+def transformer_block(config: GPTConfig, block: int | None = None) -> Layer:
+    """One block: [..., T, features] to the same."""
+    return serial(attention=residual(attention_branch(config, block)), mlp=residual(mlp_branch(config)))
+
+
+def attention_branch(config: GPTConfig, block: int | None = None) -> Layer:
+    heads, kv_heads = config.heads, config.kv_heads_count
+    how = {} if block is None else {"block": block}
+    return serial(
+        norm=norm(config),
+        qkv=projection(config, (heads + 2 * kv_heads) * config.head_size),
+        attend=attend(heads, kv_heads=kv_heads, causal=True, **preparation(config), **how),
+        out=into_stream(config),
+        **dropped(config),
+    )
+
+
+def mlp_branch(config: GPTConfig) -> Layer:
+    gated = config.activation in GATES
+    return serial(
+        norm=norm(config),
+        up=projection(config, config.hidden_size * (2 if gated else 1)),  # the gate's columns first
+        act=(GATES if gated else ACTIVATIONS)[config.activation](),
+        down=into_stream(config),
+        **dropped(config),
+    )
+
+
+def preparation(config: GPTConfig) -> dict[str, Layer]:
+    """What queries and keys go through, as keywords of `attend`."""
+    found = {"qk_norm": norm(config)} if config.qk_norm else {}
+    return found | ({"rotary": rotary(base=config.rotary_base)} if config.positions == "rotary" else {})
+
+
+def norm(config: GPTConfig) -> Layer:
+    biased = {"use_bias": config.use_bias} if config.norm == "layer_norm" else {}
+    return NORMS[config.norm](eps=config.norm_epsilon, **biased)
+
+
+def projection(config: GPTConfig, features: int, deviation: float = 0.02) -> Layer:
+    return dense(features, use_bias=config.use_bias, kernel_init=normal(deviation))
+
+
+def into_stream(config: GPTConfig) -> Layer:
+    """The dense layer at the end of a branch, of which the stream adds up 2 n."""
+    return projection(config, config.features, 0.02 / math.sqrt(2 * config.blocks))
+
+
+def dropped(config: GPTConfig) -> dict[str, Layer]:
+    return {"drop": dropout(config.dropout)} if config.dropout else {}
