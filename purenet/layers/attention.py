@@ -18,9 +18,9 @@ from typing import TypedDict, Unpack
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Bool, Float
+from ..annotations import Array, Bool, Float, Integer
 from ..precision import wide_dtype, widen
-from .attention_masks import Offset, Window, alibi_bias, visible_keys
+from .attention_masks import Offset, Window, alibi_bias, same_segment, visible_keys
 
 Queries = Float[Array, "... T heads d"]
 Keys = Float[Array, "... S kv_heads d"]
@@ -28,7 +28,8 @@ Values = Float[Array, "... S kv_heads dv"]
 Outputs = Float[Array, "... T heads dv"]
 Statistics = Float[Array, "... heads T"]
 Scores = Float[Array, "... heads T S"]
-Mask = Bool[Array, "..."] | None
+Segments = tuple[Integer[Array, "... T"], Integer[Array, "... S"]]
+Mask = Bool[Array, "..."] | Segments | None
 Bias = Float[Array, "..."] | None
 
 
@@ -103,7 +104,8 @@ def attention_scores(
 ) -> tuple[Scores, Scores | None]:
     """(s, derivative of the soft cap or None): s = softcap tanh(scale q k^T / softcap) + bias, -inf where not seen.
 
-    mask and bias broadcast to [..., heads, T, S]; scale is 1 / sqrt(d) by default.
+    mask and bias broadcast to [..., heads, T, S]; a mask of two arrays are the segments of queries and keys.
+    scale is 1 / sqrt(d) by default.
     """
     scores = apart(product("...td,...sd->...ts", together(by_head(q * scale_of(q, scale)), k), by_head(k)), q)
     slope, (heads, queries, keys) = None, scores.shape[-3:]
@@ -114,7 +116,8 @@ def attention_scores(
         scores = scores + jnp.broadcast_to(alibi_bias(heads, queries, keys, offset, scores.dtype), scores.shape)
     if bias is not None:
         scores = scores + jnp.broadcast_to(bias.astype(scores.dtype), scores.shape)
-    for seen in (visible_keys(queries, keys, causal, window, offset), mask):
+    allowed = same_segment(*mask) if isinstance(mask, tuple) else mask
+    for seen in (visible_keys(queries, keys, causal, window, offset), allowed):
         if seen is not None:
             scores = jnp.where(jnp.broadcast_to(seen, scores.shape), scores, -jnp.inf)
     return scores, slope

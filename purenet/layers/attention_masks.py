@@ -28,19 +28,35 @@ def visible_keys(
     queries: int, keys: int, causal: bool, window: Window, offset: Offset
 ) -> Bool[Array, "queries keys"] | None:
     """True where the causal rule and the window let a query see a key; None where every query sees all."""
-    before, after = window if isinstance(window, tuple) else (window, window)
+    before, after = reach(causal, window)
     ahead = distances(queries, keys, offset)
-    rules = [] if not causal else [ahead <= 0]
-    rules += [] if before is None else [ahead >= -before]
+    rules = [] if before is None else [ahead >= -before]
     rules += [] if after is None else [ahead <= after]
     return functools.reduce(operator.and_, rules) if rules else None
 
 
+def reach(causal: bool, window: Window) -> tuple[int | None, int | None]:
+    """How many keys before and after its own position a query sees; None for all."""
+    before, after = window if isinstance(window, tuple) else (window, window)
+    return before, 0 if causal else after
+
+
 def distances(queries: int, keys: int, offset: Offset) -> Int[Array, "queries keys"]:
-    """How far each key stands ahead of each query, s - (t + offset); "end" puts the last query at the last key."""
-    start = keys - queries if isinstance(offset, str) else offset
+    """How far each key stands ahead of each query, s - (t + offset)."""
     t, s = (lax.broadcasted_iota(jnp.int32, (queries, keys), axis) for axis in (0, 1))
-    return s - t - start
+    return s - t - first_position(queries, keys, offset)
+
+
+def first_position(queries: int, keys: int, offset: Offset) -> Any:
+    """Where the first query stands among the keys; "end" puts the last query at the last key."""
+    return keys - queries if isinstance(offset, str) else offset
+
+
+def same_segment(queries: Int[Array, "... T"], keys: Int[Array, "... S"]) -> Bool[Array, "... 1 T S"]:
+    """True where a query and a key have the same segment, of which those below 0 are padding."""
+    t, s = queries[..., None, :, None], keys[..., None, None, :]
+    shape = jnp.broadcast_shapes(t.shape, s.shape)
+    return (jnp.broadcast_to(t, shape) == jnp.broadcast_to(s, shape)) & jnp.broadcast_to(t >= 0, shape)
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -59,17 +75,25 @@ def alibi_bias(heads: int, queries: int, keys: int, offset: Offset, dtype: Any) 
     return -jnp.broadcast_to(slopes, shape) * jnp.broadcast_to(distance, shape)
 
 
-def split_mask(mask: Any, q: Array, k: Array) -> tuple[Array | None, Array | None]:
-    """(boolean mask or None, additive bias or None), with the rank of the scores [..., heads, queries, keys].
+def split_mask(mask: Any, q: Array, k: Array) -> tuple[Any, Array | None]:
+    """(boolean mask, segments or None, additive bias or None), arrays with the rank of the scores
+    [..., heads, queries, keys].
 
-    The mask given is [..., keys], [..., queries, keys] or [..., heads, queries, keys], any length of which may be 1.
+    The mask given is [..., keys], [..., queries, keys] or [..., heads, queries, keys], any length of which may be 1;
+    segments are a pair [..., queries], [..., keys] of integers.
     """
     if mask is None:
         return None, None
     leading = q.ndim - 3
     shape = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
+    if isinstance(mask, tuple):
+        check_segments(mask, (*shape[:leading], shape[-2]), (*shape[:leading], shape[-1]))
+        return mask, None
     if not hasattr(mask, "dtype") or not (mask.dtype == bool or jnp.issubdtype(mask.dtype, jnp.floating)):
-        raise LayerTypeError(f"expected a mask, boolean (True: seen) or floating (added), got {describe(mask)}")
+        raise LayerTypeError(
+            "expected a mask, boolean (True: seen), floating (added) or a pair of integer arrays (the segments of "
+            f"queries and keys), got {describe(mask)}"
+        )
     axes = mask.ndim - leading
     full = mask.shape
     if axes in (1, 2):
@@ -82,6 +106,22 @@ def split_mask(mask: Any, q: Array, k: Array) -> tuple[Array | None, Array | Non
         )
     mask = mask.reshape(full)
     return (mask, None) if mask.dtype == bool else (None, mask)
+
+
+def check_segments(segments: tuple[Any, ...], queries: tuple[int, ...], keys: tuple[int, ...]) -> None:
+    if len(segments) != 2 or not all(is_integer(ids) for ids in segments):
+        raise LayerTypeError(
+            f"expected the segments of queries and keys as two integer arrays, got {describe(segments)}"
+        )
+    for ids, shape, what in zip(segments, (queries, keys), ("queries", "keys"), strict=True):
+        if ids.ndim != len(shape) or any(have not in (1, want) for have, want in zip(ids.shape, shape, strict=True)):
+            raise LayerValueError(
+                f"expected the segments of {what} {list(shape)}, any length of which may be 1, got {describe(ids)}"
+            )
+
+
+def is_integer(mask: Any) -> bool:
+    return hasattr(mask, "dtype") and jnp.issubdtype(mask.dtype, jnp.integer)
 
 
 def check_window(name: str, window: Any) -> None:

@@ -22,6 +22,7 @@ from ..errors import LayerTypeError, LayerValueError, at
 from ..layer import Layer, Params, describe, stateless
 from .attend import attend, check_heads, cross_attend
 from .attention import ScoreOptions
+from .attention_blocks import Block
 from .dense import check_input, dense, dense_backward, dense_forward
 
 
@@ -30,6 +31,8 @@ class CrossOptions(ScoreOptions, total=False):
 
     kv_heads: int | None
     qk_norm: Layer | None
+    block: Block | None
+    kernel: str
 
 
 class AttendOptions(CrossOptions, total=False):

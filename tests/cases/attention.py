@@ -106,6 +106,23 @@ def crossed(params: Any, x: Any) -> Any:
     return attention(split(x[0], 2)[0], split(x[1], 1)[0], split(x[2], 1)[0], s <= t + STEPS - TIME)
 
 
+def packed_documents(key: Any, batch: int) -> Any:
+    """Two documents and padding in each sequence."""
+    numbers = np.tile(np.array([3, 3, 0, 0, -1], np.int32), (batch, 1))
+    return packed(8)(key, batch), jax.numpy.asarray(numbers)
+
+
+def documents(params: Any, x: Any) -> Any:
+    numbers = np.asarray(x[1])[:, None]
+    same = (numbers[..., :, None] == numbers[..., None, :]) & (numbers[..., None] >= 0)
+    return attention(*split(x[0], 4, 2, 2), seen=same & np.tri(TIME, dtype=bool), softcap=2.0)
+
+
+def crossed_with_bias(params: Any, x: Any) -> Any:
+    parts = split(x[0], 2)[0], split(x[1], 1)[0], split(x[2], 1)[0]
+    return attention(*parts, np.tri(TIME, STEPS, 1, dtype=bool), np.asarray(x[3])[:, None])
+
+
 def affine(params: Any, x: Any) -> Any:
     y = np.asarray(x) @ np.asarray(params["kernel"])
     return y + np.asarray(params["bias"]) if "bias" in params else y
@@ -134,6 +151,12 @@ CROSS = pn.cross_attention(2, use_bias=False)
 MULTI = pn.multi_head_attention(2, features=7, head_features=3, use_bias=False)
 THREE = with_mask(parts((TIME, 8), (STEPS, 5), (STEPS, 7)), TIME, STEPS)
 
+
+def biased_parts(key: Any, batch: int) -> Any:
+    bias = jax.random.normal(jax.random.fold_in(key, 1), (batch, 1, STEPS))
+    return (*parts((TIME, 2 * SIZE), (STEPS, SIZE), (STEPS, 3))(key, batch), bias)
+
+
 ROWS = [
     Case("attend", pn.attend(2), packed(6), plain),
     Case("attend_grouped_causal", pn.attend(4, kv_heads=2, causal=True), longer, grouped_causal),
@@ -146,6 +169,21 @@ ROWS = [
         pn.cross_attend(2, kv_heads=1, causal=True, offset="end"),
         parts((TIME, 2 * SIZE), (STEPS, SIZE), (STEPS, 3)),
         crossed,
+        alone=True,
+    ),
+    Case("attend_blocks", pn.attend(4, kv_heads=2, causal=True, block=(5, 7)), longer, grouped_causal),
+    Case(
+        "attend_blocks_documents",
+        pn.attend(4, kv_heads=2, causal=True, softcap=2.0, block=2),
+        packed_documents,
+        documents,
+        alone=True,
+    ),
+    Case(
+        "cross_attend_blocks",
+        pn.cross_attend(2, kv_heads=1, causal=True, offset=1, block=(3, 2)),
+        biased_parts,
+        crossed_with_bias,
         alone=True,
     ),
     Case("self_attention", SELF, packed(2), self_attended),

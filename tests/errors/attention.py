@@ -12,6 +12,7 @@ import purenet as pn
 from .calls import Table, forward
 
 X = jnp.ones((2, 5, 24))
+HALF = X.astype(jnp.bfloat16)
 MEMORY = jnp.ones((2, 4, 6))
 ATTEND = pn.attend(4)
 CROSS = pn.cross_attend(2)
@@ -82,10 +83,65 @@ TABLE: Table = {
         ValueError,
         r"attend: expected a mask .*, got bool \[5\]",
     ),
-    "attend, mask of integers": (
-        masked(jnp.ones((2, 5), int)),
+    "attend, mask of complex numbers": (
+        masked(jnp.ones((2, 5), jnp.complex64)),
         TypeError,
-        r"attend: expected a mask, boolean \(True: seen\) or floating \(added\), got int32 \[2, 5\]",
+        r"attend: expected a mask, boolean \(True: seen\), floating \(added\) or a pair of .*, got complex64 \[2, 5\]",
+    ),
+    "attend, documents of other steps": (
+        masked(jnp.ones((2, 4), int)),
+        ValueError,
+        r"attend: expected the segments of queries \[2, 5\], any length of which may be 1, got int32 \[2, 4\]",
+    ),
+    "attend, documents for pairs": (
+        masked(jnp.ones((2, 5, 5), int)),
+        ValueError,
+        r"attend: expected the segments of queries \[2, 5\]",
+    ),
+    "attend, block 0": (
+        lambda: pn.attend(4, block=0),
+        ValueError,
+        r"attend: expected a block of at least 1 position, or a pair \(queries, keys\) of them, got 0",
+    ),
+    "attend, block of three": (
+        lambda: pn.attend(4, block=cast(Any, (2, 2, 2))),
+        ValueError,
+        r"attend: expected a block .*, got \(2, 2, 2\)",
+    ),
+    "attend, kernel": (
+        lambda: pn.attend(4, kernel="xla"),
+        ValueError,
+        'attend: expected the kernel "purenet" or "cudnn", got \'xla\'',
+    ),
+    "attend, cudnn with options": (
+        lambda: pn.attend(4, kernel="cudnn", block=8, softcap=1.0, window=3),
+        ValueError,
+        'attend: kernel="cudnn" does without block, softcap, window without causal',
+    ),
+    "attend, cudnn in float32": (
+        forward(pn.attend(1, kernel="cudnn"), (), X),
+        TypeError,
+        'attend: kernel="cudnn" takes bfloat16 or float16, got',
+    ),
+    "attend, cudnn with a mask": (
+        forward(pn.attend(1, kernel="cudnn"), (), (HALF, jnp.ones((2, 5), bool))),
+        TypeError,
+        'attend: kernel="cudnn" takes no mask',
+    ),
+    "attend, cudnn with odd heads": (
+        forward(pn.attend(2, kernel="cudnn"), (), HALF),
+        ValueError,
+        'attend: kernel="cudnn" takes heads of one size, a multiple of 8',
+    ),
+    "attend, cudnn with an offset": (
+        forward(pn.attend(1, kernel="cudnn", causal=True, offset=2), (), HALF),
+        ValueError,
+        'attend: kernel="cudnn" puts the first query at the first key, got an offset of 2',
+    ),
+    "attend, cudnn without a GPU": (
+        forward(pn.attend(1, kernel="cudnn"), (), HALF),
+        ValueError,
+        'attend: kernel="cudnn" takes an NVIDIA GPU, got the backend cpu',
     ),
     "attend, mask at init": (init(ATTEND, (X, jnp.ones((2, 4), bool))), ValueError, "attend: expected a mask"),
     "attend, odd heads to turn": (
@@ -117,6 +173,16 @@ TABLE: Table = {
         forward(CROSS, (), (MEMORY, MEMORY, MEMORY.astype(int))),
         TypeError,
         "cross_attend: expected values of a floating dtype",
+    ),
+    "cross_attend, documents of queries alone": (
+        forward(CROSS, (), (MEMORY, MEMORY, MEMORY, jnp.ones((2, 4), int))),
+        TypeError,
+        "cross_attend: expected a mask, boolean .* or a pair of integer arrays",
+    ),
+    "cross_attend, documents of floats": (
+        forward(CROSS, (), (MEMORY, MEMORY, MEMORY, (jnp.ones((2, 4)), jnp.ones((2, 4))))),
+        TypeError,
+        "cross_attend: expected the segments of queries and keys as two integer arrays, got tuple of 2",
     ),
     "self_attention, heads and features": (
         init(SELF, jnp.ones((2, 5, 7))),

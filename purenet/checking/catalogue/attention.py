@@ -21,6 +21,12 @@ def biased(random: np.random.Generator) -> Any:
     return random.normal(size=(BATCH, TIME, 24)), random.normal(size=(1, 2, TIME, TIME))
 
 
+def documents(random: np.random.Generator) -> Any:
+    return random.normal(size=(BATCH, TIME, 24)), np.array(
+        [[0, 0, 1, 1, 1], [5, 5, 5, 2, -1], [0, 0, 0, 0, 0]], np.int32
+    )
+
+
 def parts(*shapes: tuple[int, ...]) -> Any:
     return lambda random: tuple(random.normal(size=(BATCH, *shape)) for shape in shapes)
 
@@ -39,6 +45,7 @@ def rows() -> list[Row]:
         ("attend, padding", layers.attend(2), padded),
         ("attend, bias", layers.attend(2), biased),
         ("attend, norm and rotary", normed, PACKED),
+        ("attend, blocks and documents", layers.attend(2, causal=True, block=2), documents),
         ("cross_attend", layers.cross_attend(2, kv_heads=1), parts((TIME, 8), (STEPS, 4), (STEPS, 3))),
         ("cross_attend, end", layers.cross_attend(2, causal=True, offset="end"), parts((TIME, 8), *[(STEPS, 8)] * 2)),
         ("self_attention", layers.self_attention(2), normal(BATCH, TIME, 8)),
