@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Bool
+from ..annotations import Array, Bool, Integer
 
 ALIGNED = 8  # of 16 bits: what a tensor core loads at once
 
@@ -23,13 +23,18 @@ class Chunks(NamedTuple):
     length: int
     number: int
 
+    @property
+    def numbers(self) -> Integer[Array, " number"]:
+        """The k of every chunk, to scan over."""
+        return jnp.arange(self.number, dtype=jnp.int32)
+
     def start(self, k: Any) -> Any:
         """Where chunk k starts."""
         return jnp.minimum(k * self.length, self.size - self.length)
 
     def is_new(self, k: Any) -> Bool[Array, " length"]:
         """Which places of chunk k were in none before."""
-        return self.start(k) + jnp.arange(self.length) >= k * self.length
+        return self.start(k) + jnp.arange(self.length, dtype=jnp.int32) >= k * self.length
 
 
 def equal_chunks(size: int, at_most: int) -> Chunks:

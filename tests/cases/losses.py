@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,19 @@ from .case import (
     signs,
     wide,
 )
+
+
+def head_value(
+    params: Any, x: Any, weights: Any = 1.0, smoothing: float = 0.0, z_loss: float = 0.0, softcap: float | None = None
+) -> Any:
+    """Cross entropy of the logits of a dense layer, summed with weights."""
+    hidden, labels = x
+    logits = hidden @ params["kernel"] + params["bias"]
+    logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
+    target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
+    penalty = z_loss * jax.nn.logsumexp(logits, -1) ** 2
+    return jnp.sum(weights * (optax.softmax_cross_entropy(logits, target) + penalty))
+
 
 ROWS = [
     mean_loss(losses.squared_error(), pair(features, features), optax.squared_error),
@@ -116,5 +131,23 @@ ROWS = [
             * (x[1] >= 0)
         ),
         reduction="sum",
+    ),
+    Case(
+        "linear_ce_by_tokens",
+        losses.linear_cross_entropy(11, chunk=2, use_bias=True, label_smoothing=0.2, z_loss=0.05),
+        pair(features, labels),
+        lambda params, x: head_value(params, x, 1 / len(x[1]), smoothing=0.2, z_loss=0.05),
+        reduction="mean",
+        alone=True,
+    ),
+    Case(
+        "linear_ce_by_vocabulary",
+        losses.linear_cross_entropy(
+            11, by="vocabulary", chunk=4, use_bias=True, reduction="sum", ignore_index=-1, softcap=2.0, transposed=True
+        ),
+        pair(features, ignored),
+        lambda params, x: head_value(params, x, x[1] >= 0, softcap=2.0),
+        reduction="sum",
+        alone=True,
     ),
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import combine, layers
+from ... import combine, layers, losses
 from ...layer import Layer
-from .inputs import FEATURE_ROWS, FEATURES, Row, spread
+from .inputs import FEATURE_ROWS, FEATURES, Row, labels, pair, spread
 
 
 def squash(features: int) -> Layer:
@@ -17,9 +17,11 @@ def rows() -> list[Row]:
     serial, dense = combine.serial, layers.dense
     autoencoder = serial(embed=dense(4, use_bias=False), act=layers.tanh(), head=dense(FEATURES))
     twice = serial(a=dense(FEATURES), act=layers.gelu(), b=dense(FEATURES), c=dense(FEATURES))
+    fused = combine.head_objective(squash(4), losses.linear_cross_entropy(FEATURES, chunk=2))
     return [
         ("branch", combine.branch(serial(dense(3), layers.tanh()), dense(2)), FEATURE_ROWS),
         ("frozen", serial(dense(4), combine.frozen(squash(3)), dense(2)), FEATURE_ROWS),
+        ("head_objective", fused, pair(FEATURE_ROWS, labels)),
         ("scale_gradient", combine.scale_gradient(-0.5), spread),
         ("tied", combine.tied(autoencoder, {"head.kernel": "embed.kernel.T"}), FEATURE_ROWS),
         ("tied, three uses", combine.tied(twice, {"b.kernel": "a.kernel.T", "c.kernel": "a.kernel"}), FEATURE_ROWS),

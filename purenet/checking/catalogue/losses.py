@@ -81,5 +81,14 @@ def cross_entropies() -> list[Row]:
     return [(f"softmax_cross_entropy, {variant}", layer, draw) for variant, layer, draw in rows]
 
 
+def fused_cross_entropies() -> list[Row]:
+    loss = losses.linear_cross_entropy
+    bounded = loss(11, by="vocabulary", chunk=4, use_bias=True, softcap=2.0, ignore_index=-1, transposed=True)
+    return [
+        ("linear_cross_entropy, by tokens", loss(11, chunk=2, z_loss=0.1), pair(FEATURE_ROWS, masked_examples)),
+        ("linear_cross_entropy, by vocabulary", bounded, pair(FEATURE_ROWS, some_ignored)),
+    ]
+
+
 def rows() -> list[Row]:
-    return [*elementwise_losses(), *vector_losses(), *cross_entropies()]
+    return [*elementwise_losses(), *vector_losses(), *cross_entropies(), *fused_cross_entropies()]
