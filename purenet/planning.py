@@ -1,9 +1,10 @@
 """What a chain of layers keeps between forward and backward, decided before anything is traced.
 
 Layer k computes value k+1 from value k. Its backward reads value k if it needs "x" and value k+1 if it needs "y".
-A value that nobody reads is dropped. A value that is read is kept, or rebuilt from the value before it where the
-layer that made it can rebuild. `choose` finds the assignment that keeps the fewest values and, among those,
-rebuilds the fewest. The chain's own input and output cost nothing here: whoever holds the chain decides about them.
+A value that nobody reads is dropped. A value that is read is kept, or rebuilt: from the value before it where the
+layer that made it can rebuild, or from the value behind it where the layer that takes it finds its input from its
+output. `choose` finds the assignment that keeps the fewest values and, among those, rebuilds the fewest. The chain's
+own input and output cost nothing here: whoever holds the chain decides about them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .layer import Layer, Value
+from .layer import Layer, Value, reverses
 
 KEPT, REBUILT, DROPPED = "kept", "rebuilt", "dropped"
 
@@ -28,17 +29,32 @@ def choose(layers: Sequence[Layer]) -> tuple[str, ...]:
         for fate, (kept, rebuilt) in {DROPPED: (0, 0), KEPT: (int(k < n), 0), REBUILT: (0, 1)}.items():
             if fate == DROPPED and readers(layers, k):
                 continue
-            if fate == REBUILT and maker.rebuild is None:
+            if fate == REBUILT and not (rebuilds(maker) or is_found(layers, k)):
                 continue
             sources = [
                 ((cost[0] + kept, cost[1] + rebuilt), (*fates, fate))
                 for before, (cost, fates) in best.items()
-                if not (fate == REBUILT and before == DROPPED and "x" in maker.rebuild_needs)
+                if not (fate == REBUILT and before == DROPPED and reads_before(layers, k))
             ]
             if sources:
                 step[fate] = min(sources, key=lambda candidate: candidate[0])
         best = step
     return min(best.values(), key=lambda candidate: candidate[0])[1]
+
+
+def rebuilds(layer: Layer) -> bool:
+    """Whether a layer's output can be had from its input: not if that is found from the output."""
+    return layer.rebuild is not None and not reverses(layer)
+
+
+def is_found(layers: Sequence[Layer], k: int) -> bool:
+    """Whether the layer behind value k finds it in its backward, in time for the layer before."""
+    return k < len(layers) and reverses(layers[k])
+
+
+def reads_before(layers: Sequence[Layer], k: int) -> bool:
+    """Whether value k, rebuilt, is computed from the value before it."""
+    return not is_found(layers, k) and "x" in layers[k - 1].rebuild_needs
 
 
 def readers(layers: Sequence[Layer], k: int) -> list[str]:
@@ -71,9 +87,11 @@ def explain(layers: Sequence[Layer], fates: Sequence[str], labels: Sequence[str]
     values = []
     for k, (fate, label) in enumerate(zip(fates, labels, strict=True)):
         why = readers(layers, k)
-        if k + 1 < len(fates) and fates[k + 1] == REBUILT and "x" in layers[k].rebuild_needs:
+        if k + 1 < len(fates) and fates[k + 1] == REBUILT and reads_before(layers, k + 1):
             why.append(f"{layers[k].name} rebuilds its output from it")
-        if fate == REBUILT:
+        if fate == REBUILT and is_found(layers, k):
+            why.append(f"{layers[k].name} finds it from its output")
+        elif fate == REBUILT:
             why.append(f"{layers[k - 1].name} rebuilds it")
         values.append(Value(label, fate, "; ".join(why) or "nothing reads it"))
     return tuple(values)

@@ -25,6 +25,7 @@ from ._per_example import per_example as per_example
 from ._remat import remat as remat
 from ._repeat import repeat as repeat
 from ._residual import residual as residual
+from ._reversible import reversible as reversible
 from ._scale_gradient import scale_gradient as scale_gradient
 from ._serial import serial as serial
 from ._spectral_norm import spectral_norm as spectral_norm
@@ -42,6 +43,7 @@ __all__ = [
     "remat",
     "repeat",
     "residual",
+    "reversible",
     "scale_gradient",
     "serial",
     "spectral_norm",

@@ -2,35 +2,43 @@
 
 Forward is `lax.scan` over the blocks' parameters, backward the same scan in reverse. What one block keeps is stacked
 n times; what it rebuilds or drops is really gone, since a scan stores nothing that is not carried out of it.
+The backward of a block that finds its input from its output gives the block before it the output it needs.
 """
 
 from __future__ import annotations
 
-import jax
 from jax import lax
 
-from ..annotations import Array, PyTree
-from ..errors import LayerValueError, at
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, leaves_with_paths, run_backward
-from ..planning import DROPPED, KEPT
+from ..annotations import PyTree
+from ..errors import at
+from ..layer import Key, Layer, Params, Residuals, Reverse, State, Value, reverses, run_backward, run_reverse
+from ..planning import DROPPED, KEPT, REBUILT
 from ._named import check_cotangent, spec
+from ._nested import nested
+from ._remat import remat
+from ._stack import check_shape_kept, check_stack, init_stack, predict_stack, split_stack
 
 
-def repeat(layer: Layer, n: int) -> Layer:
+def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
     """`layer` n times, its output of its input's shape; parameters, states and keys stacked along a first axis.
 
-    Kept a block: its input if it reads x or y (the output of a block is the input of the next), its own residuals.
+    `keep`, what is kept between forward and backward:
+
+    - "plan": each block's input if it reads x or y (the output of a block is the input of the next), and the block's
+      own residuals; of a `reversible` block the last output alone. Nothing is computed twice but what costs no product.
+    - "inputs": each block's input alone; the backward runs each block forward again: `repeat(remat(layer), n)`.
+    - "nested": the input of every sqrt(n)-th block; the backward runs a segment of blocks forward again, keeping their
+      inputs, then each block. About 2 sqrt(n) inputs at a time, of any layer and exactly, for half as many products
+      again at most.
     """
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"repeat: expected a number of blocks of at least 1, got {n!r}")
-    reads_x, reads_y = "x" in layer.needs, "y" in layer.needs
-    keeps_input = reads_x or reads_y
-
-    def init(key: Array, x: PyTree) -> tuple[Params, State]:
-        with at("repeat"):
-            params, state = jax.vmap(lambda block_key: layer.init(block_key, x))(jax.random.split(key, n))
-            check_shape_kept(jax.eval_shape(layer.predict, *first((params, state)), x), x)
-            return params, state
+    if keep not in ("plan", "inputs", "nested"):
+        raise ValueError(f'repeat: expected keep "plan", "inputs" or "nested", got {keep!r}')
+    if keep != "plan":
+        return repeat(remat(layer), n) if keep == "inputs" else nested(remat(layer), n)
+    reads_x, reads_y, finds_x = "x" in layer.needs, "y" in layer.needs, reverses(layer)
+    keeps_input = (reads_x or reads_y) and not finds_x
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
         def block(x: PyTree, each: tuple) -> tuple[PyTree, tuple]:
@@ -40,58 +48,47 @@ def repeat(layer: Layer, n: int) -> Layer:
             return y, (s, extra, x if keeps_input else None)
 
         with at("repeat"):
-            check_stack(params)
-            keys = None if key is None else jax.random.split(key, n)
-            y, (state, extras, inputs) = lax.scan(block, x, (params, state, keys), length=n)
+            check_stack(params, n)
+            y, (state, extras, inputs) = lax.scan(block, x, (params, state, split_stack(key, n)), length=n)
         return y, state, (extras, inputs, spec(x))
 
-    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+    def reverse(params: Params, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
         extras, inputs, x_spec = residuals
 
         def block(carry: tuple, each: tuple) -> tuple[tuple, Params]:
             dy, y = carry
             p, extra, x = each
-            dparams, dx = run_backward(layer, p, x, y, extra, dy)
+            if finds_x:
+                dparams, dx, x = run_reverse(layer, p, y, extra, dy)
+            else:
+                dparams, dx = run_backward(layer, p, x, y, extra, dy)
             check_cotangent(dx, x_spec)
             return (dx, x if reads_y else None), dparams  # this block's input is the output of the one before
 
         with at("repeat"):
-            (dx, _), gradients = lax.scan(block, (dy, y), (params, extras, inputs), length=n, reverse=True)
-        return gradients, dx
+            (dx, x), gradients = lax.scan(block, (dy, y), (params, extras, inputs), length=n, reverse=True)
+        return gradients, dx, x
 
-    def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        with at("repeat"):
-            check_stack(params)
-            return lax.scan(lambda x, each: (layer.predict(*each, x), None), x, (params, state), length=n)[0]
-
-    def check_stack(params: Params) -> None:
-        for path, leaf in leaves_with_paths(params):
-            if leaf.ndim == 0 or leaf.shape[0] != n:
-                raise LayerValueError(f"expected {path} stacked for {n} blocks [{n}, ...], got {describe(leaf)}")
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        dparams, dx, _ = reverse(params, y, residuals, dy)
+        return dparams, dx
 
     why = "; ".join([f"{layer.name} reads its input"] * reads_x + [f"{layer.name} reads its output"] * reads_y)
+    input_fate = KEPT if keeps_input else DROPPED, why or "nothing reads it"
+    if finds_x:
+        input_fate = REBUILT, f"{layer.name} finds it from its output"
     return Layer(
-        init=init,
+        init=init_stack(layer, n),
         forward=forward,
         backward=backward,
-        predict=predict,
+        predict=predict_stack(layer, n),
         needs=("y",) if reads_y else (),
         name="repeat",
         parts=((f"[{n}x]", layer),),
         values=(
-            Value(f"input of each of {n} blocks", KEPT if keeps_input else DROPPED, why or "nothing reads it"),
+            Value(f"input of each of {n} blocks", *input_fate),
             Value("output", KEPT if reads_y else DROPPED, why if reads_y else "nothing reads it"),
         ),
         assemble=lambda parts: repeat(parts[0], n),
+        reverse=Reverse(backward, reverse) if finds_x else None,
     )
-
-
-def first(stacked: PyTree) -> PyTree:
-    """Shapes of the first block of stacked arrays."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)
-
-
-def check_shape_kept(y: PyTree, x: PyTree) -> None:
-    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), value) for value in (x, y)]
-    if shapes[0] != shapes[1]:
-        raise LayerValueError(f"expected each block to keep {describe(x)}, got {describe(y)}")

@@ -14,7 +14,7 @@ import jax
 from ..annotations import PyTree
 from ..barrier import not_before
 from ..errors import at
-from ..layer import Key, Layer, Params, Residuals, State, run_backward
+from ..layer import Key, Layer, Params, Residuals, Reverse, State, reverses, run_backward, run_reverse
 from ..planning import KEPT, choose, explain, rebuild_source
 from ..randomness import split_key
 from ._named import check_cotangent, name_layers, spec
@@ -69,7 +69,8 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
             value[k] = maker.rebuild(params[k - 1], x, extra)
         return dy
 
-    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+    def walk(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
+        """(dparams, dx, x), where x is None unless it is given or found."""
         extras, stored, specs = residuals
         params = chain.unpack(params)
         value = {0: x, n: y, **dict(zip(kept, stored, strict=True))}
@@ -78,9 +79,19 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
             for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):
                 dy = recover(wanted, params, value, extras, dy)
             with at(chain.step(k)):
-                gradients[k], dy = run_backward(layers[k], params[k], value.get(k), value.get(k + 1), extras[k], dy)
+                if reverses(layers[k]) and value.get(k) is None:
+                    gradients[k], dy, value[k] = run_reverse(layers[k], params[k], value[k + 1], extras[k], dy)
+                else:
+                    gradients[k], dy = run_backward(layers[k], params[k], value.get(k), value.get(k + 1), extras[k], dy)
                 check_cotangent(dy, specs[k])
-        return chain.pack(gradients), dy
+        return chain.pack(gradients), dy, value.get(0)
+
+    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
+        dparams, dx, _ = walk(params, x, y, residuals, dy)
+        return dparams, dx
+
+    def reverse(params: Params, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
+        return walk(params, None, y, residuals, dy)
 
     def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         extras, stored, _ = residuals
@@ -108,4 +119,5 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         parts=chain.parts,
         values=explain(layers, fates, ["input", *between, "output"]),
         assemble=functools.partial(chain.build, serial),
+        reverse=Reverse(backward, reverse) if all(map(reverses, layers)) else None,
     )
