@@ -25,6 +25,7 @@ from ...errors import LayerTypeError, LayerValueError, at
 from ...layer import Params, describe
 from ...layers.attend import merge_heads, split_heads
 from ...layers.attention import attention_forward
+from ...layers.attention_blocks import Block, block_attention_forward
 from ...layers.embedding import check_indices, embedding_forward
 from .config import GPTConfig, check_config
 from .network import attention_branch, mlp_branch, norm, preparation
@@ -56,12 +57,13 @@ def generate(
     temperature: Number = 1.0,
     top_k: int | None = None,
     top_p: Number | None = None,
+    block: Block | None = None,
 ) -> Int[Array, "... steps"]:
     """`steps` tokens behind the prompt [..., T], each the most likely one, or with a key drawn from the `top_k` most
-    likely, of which `top_p` of the probability, at this temperature.
+    likely, of which `top_p` of the probability, at this temperature; 0 is the same as no key.
 
-    Compiled once for each configuration, shape and number of steps. A temperature of 0 is the same as no key. Raises if
-    prompt and steps do not fit into the table of positions or the prompt has ids that are not in the vocabulary.
+    `block`: attention to the prompt in blocks, as in `gpt`. Compiled once for each configuration, shape and number of
+    steps. Raises if prompt and steps do not fit into the table of positions or an id is not in the vocabulary.
     """
     with at("generate"):
         steps = check_generation(config, prompt, steps, temperature, top_k, top_p)
@@ -69,10 +71,10 @@ def generate(
             key = None
         if key is None:
             top_k = top_p = None
-        return generated(config, params, prompt, steps, key, temperature, top_k, top_p)
+        return generated(config, params, prompt, steps, key, temperature, top_k, top_p, block)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "steps", "top_k"))
+@functools.partial(jax.jit, static_argnames=("config", "steps", "top_k", "block"))
 def generated(
     config: GPTConfig,
     params: Params,
@@ -82,6 +84,7 @@ def generated(
     temperature: Number,
     top_k: int | None,
     top_p: Number | None,
+    block: Block | None,
 ) -> Int[Array, "... steps"]:
     def choose(logits: Logits, key: Array | None) -> Int[Array, ...]:
         return greedy(logits) if key is None else sample(logits, key, temperature, top_k, top_p)
@@ -92,17 +95,20 @@ def generated(
         token = choose(logits, key)
         return (cache, token), token
 
-    logits, cache = prefill(config, params, prompt, prompt.shape[-1] + steps - 1)  # the last token is not read
+    logits, cache = prefill(config, params, prompt, prompt.shape[-1] + steps - 1, block=block)  # the last is not read
     keys = None if key is None else jax.random.split(key, steps)
     first = choose(logits, None if keys is None else keys[0])
     _, rest = lax.scan(step, (cache, first), None if keys is None else keys[1:], length=steps - 1)
     return jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, -1)
 
 
-def prefill(config: GPTConfig, params: Params, ids: Ids, capacity: int | None = None) -> tuple[Logits, Cache]:
+def prefill(
+    config: GPTConfig, params: Params, ids: Ids, capacity: int | None = None, *, block: Block | None = None
+) -> tuple[Logits, Cache]:
     """(logits [..., vocabulary] of what comes behind ids [..., T], cache of these) in one pass.
 
     `capacity`, T by default, is how many tokens the cache has room for. It is bounded by the table of positions.
+    `block`: attention to the prompt in blocks, as in `gpt`.
     """
     with at("prefill"):
         check_config("prefill", config)
@@ -113,7 +119,7 @@ def prefill(config: GPTConfig, params: Params, ids: Ids, capacity: int | None = 
             raise LayerValueError(f"expected a capacity of at least the {time} tokens there are, got {capacity}")
         check_length(config, capacity, "a capacity of")
         positions = jnp.arange(time, dtype=jnp.int32)
-        x, (keys, values) = run_blocks(config, params, embed(config, params, ids, positions), positions)
+        x, (keys, values) = run_blocks(config, params, embed(config, params, ids, positions), positions, block=block)
         keys, values = (roomy(part, capacity) for part in (keys, values))
         return next_logits(config, params, x), Cache(keys, values, jnp.int32(time))
 
@@ -132,7 +138,7 @@ def decode_step(config: GPTConfig, params: Params, cache: Cache, ids: Ids) -> tu
         positions = cache.length + jnp.arange(time, dtype=jnp.int32)
         x = embed(config, params, ids, positions)
         x = jnp.where(cache.length + time <= capacity, x, jnp.nan)
-        x, new = run_blocks(config, params, x, positions, cache)
+        x, new = run_blocks(config, params, x, positions, cache=cache)
         keys, values = (placed(old, part, cache.length) for old, part in zip(cache, new, strict=False))
         return next_logits(config, params, x), Cache(keys, values, cache.length + time)
 
@@ -140,7 +146,7 @@ def decode_step(config: GPTConfig, params: Params, cache: Cache, ids: Ids) -> tu
 # The network, with the keys and values of each block handed out.
 
 
-def embed(config: GPTConfig, params: Params, ids: Ids, positions: Int[Array, time]) -> Stream:
+def embed(config: GPTConfig, params: Params, ids: Ids, positions: Positions) -> Stream:
     body = params["body"]
     x = embedding_forward(body["embed"], ids)  # [..., time, features]
     if config.positions == "learned":
@@ -150,21 +156,27 @@ def embed(config: GPTConfig, params: Params, ids: Ids, positions: Int[Array, tim
 
 
 def run_blocks(
-    config: GPTConfig, params: Params, x: Stream, positions: Int[Array, time], cache: Cache | None = None
+    config: GPTConfig,
+    params: Params,
+    x: Stream,
+    positions: Positions,
+    *,
+    cache: Cache | None = None,
+    block: Block | None = None,
 ) -> tuple[Stream, tuple[Cached, Cached]]:
     """x behind all blocks, and the keys and values of its own tokens."""
 
     def step(x: Stream, each: tuple) -> tuple[Stream, tuple]:
-        block, keys, values = each
-        x, own = attention_step(config, block["attention"], x, positions, (keys, values))
-        return x + mlp_branch(config).predict(block["mlp"], (), x), own
+        own_params, keys, values = each
+        x, own = attention_step(config, own_params["attention"], x, positions, (keys, values), block)
+        return x + mlp_branch(config).predict(own_params["mlp"], (), x), own
 
     old = (None, None) if cache is None else (cache.keys, cache.values)
     return lax.scan(step, x, (params["body"]["blocks"], *old))
 
 
 def attention_step(
-    config: GPTConfig, params: Params, x: Stream, positions: Int[Array, time], old: tuple[Any, Any]
+    config: GPTConfig, params: Params, x: Stream, positions: Positions, old: tuple[Any, Any], block: Block | None
 ) -> tuple[Stream, tuple[Heads, Heads]]:
     """x + its attention to itself, or to what is in the cache and then itself; its own keys and values."""
     heads, kv_heads = config.heads, config.kv_heads_count
@@ -175,7 +187,8 @@ def attention_step(
     of_q, of_k = (params["attend"]["query"], params["attend"]["key"]) if config.qk_norm else ((), ())
     q, k = prepared(config, of_q, q, positions), prepared(config, of_k, k, positions)
     if old[0] is None:
-        o, _ = attention_forward(q, k, v, causal=True)
+        attention = attention_forward if block is None else functools.partial(block_attention_forward, block=block)
+        o, _ = attention(q, k, v, causal=True)
     else:
         keys, values = (placed(part, own, positions[0]) for part, own in zip(old, (k, v), strict=True))
         seen = positions[:, None] >= jnp.arange(keys.shape[-3], dtype=jnp.int32)[None]  # [time, capacity]
@@ -183,7 +196,7 @@ def attention_step(
     return x + layers["out"].predict(params["out"], (), merge_heads(o)), (k, v)
 
 
-def prepared(config: GPTConfig, params: Params, x: Heads, positions: Int[Array, time]) -> Heads:
+def prepared(config: GPTConfig, params: Params, x: Heads, positions: Positions) -> Heads:
     """Queries or keys as `attend` takes them, normalised and turned."""
     how = preparation(config)
     if "qk_norm" in how:

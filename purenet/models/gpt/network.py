@@ -14,20 +14,29 @@ Touvron et al., *LLaMA* (2023), shared key and value heads (Ainslie et al., 2023
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypedDict
 
-from jax.nn.initializers import normal
+from jax.nn.initializers import Initializer, normal
 
-from ...combine import repeat, residual, serial, tied
-from ...layer import Layer, objective
+from ...combine import head_objective, repeat, residual, serial, tied
+from ...layer import Layer
 from ...layers import attend, dense, dropout, embedding, learned_positions, rotary
-from ...losses import softmax_cross_entropy
+from ...layers.attention_blocks import Block
+from ...losses import linear_cross_entropy
 from .config import ACTIVATIONS, GATES, NORMS, GPTConfig, check_config
 
 TIES = {"head.kernel": "body.embed.embedding.T"}
+KERNEL_INIT = normal(0.02)
 
 
-def gpt(config: GPTConfig, *, block: int | None = None, keep: str = "plan") -> Layer:
+class Preparation(TypedDict, total=False):
+    """What queries and keys go through."""
+
+    qk_norm: Layer
+    rotary: Layer
+
+
+def gpt(config: GPTConfig, *, block: Block | None = None, keep: str = "plan") -> Layer:
     """ids [..., T] to logits [..., T, vocabulary].
 
     - Parameters: body (embed, positions, blocks stacked along a first axis, norm) and head, whose kernel is None where
@@ -36,44 +45,67 @@ def gpt(config: GPTConfig, *, block: int | None = None, keep: str = "plan") -> L
     - With dropout `forward` needs a key. Raises if a sequence is longer than the table of positions.
     """
     check_config("gpt", config)
-    head = dense(config.vocabulary, use_bias=False, kernel_init=normal(0.02))
+    head = dense(config.vocabulary, use_bias=False, kernel_init=KERNEL_INIT)
     return tie(config, serial(body=body(config, block, keep), head=head))._replace(name="gpt")
 
 
 def gpt_objective(
-    config: GPTConfig, *, block: int | None = None, keep: str = "plan", reduction: str = "mean", **options: Any
+    config: GPTConfig,
+    *,
+    block: Block | None = None,
+    keep: str = "plan",
+    by: str = "tokens",
+    chunk: int | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    z_loss: float = 0.0,
 ) -> Layer:
-    """The loss of (ids [..., T], labels [..., T]), labels being the ids one step later. Parameters: those of `gpt`."""
+    """The loss of (ids [..., T], labels [..., T]), the labels being the ids one step later: softmax cross entropy of
+    `gpt`'s logits, which are never all there at once. Parameters: those of `gpt`, from the same key the same.
+
+    Labels may be a pair (labels, where). block and keep are those of `gpt`, the other keywords those of
+    `losses.linear_cross_entropy`.
+    """
     check_config("gpt_objective", config)
-    return objective(gpt(config, block=block, keep=keep), softmax_cross_entropy(reduction, **options))
+    head = linear_cross_entropy(
+        config.vocabulary,
+        by=by,
+        chunk=chunk,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+        z_loss=z_loss,
+        transposed=config.tied,
+        kernel_init=KERNEL_INIT,
+    )
+    return tie(config, head_objective(body(config, block, keep), head))._replace(name="gpt_objective")
 
 
 def tie(config: GPTConfig, network: Layer) -> Layer:
     return tied(network, TIES) if config.tied else network
 
 
-def body(config: GPTConfig, block: int | None, keep: str) -> Layer:
+def body(config: GPTConfig, block: Block | None, keep: str) -> Layer:
     """ids [..., T] to features [..., T, features]: all but the head."""
-    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=normal(0.02))}
+    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=KERNEL_INIT)}
     if config.positions == "learned":
         embed["positions"] = learned_positions(config.length, embedding_init=normal(0.01))
-    how = {} if keep == "plan" else {"keep": keep}
-    blocks = repeat(transformer_block(config, block), config.blocks, **how)
+    blocks = repeat(transformer_block(config, block), config.blocks, keep=keep)
     return serial(**embed, **dropped(config), blocks=blocks, norm=norm(config))
 
 
-def transformer_block(config: GPTConfig, block: int | None = None) -> Layer:
+def transformer_block(config: GPTConfig, block: Block | None = None) -> Layer:
     """One block: [..., T, features] to the same."""
     return serial(attention=residual(attention_branch(config, block)), mlp=residual(mlp_branch(config)))
 
 
-def attention_branch(config: GPTConfig, block: int | None = None) -> Layer:
+def attention_branch(config: GPTConfig, block: Block | None = None) -> Layer:
     heads, kv_heads = config.heads, config.kv_heads_count
-    how = {} if block is None else {"block": block}
     return serial(
         norm=norm(config),
         qkv=projection(config, (heads + 2 * kv_heads) * config.head_size),
-        attend=attend(heads, kv_heads=kv_heads, causal=True, **preparation(config), **how),
+        attend=attend(heads, kv_heads=kv_heads, causal=True, block=block, **preparation(config)),
         out=into_stream(config),
         **dropped(config),
     )
@@ -90,10 +122,14 @@ def mlp_branch(config: GPTConfig) -> Layer:
     )
 
 
-def preparation(config: GPTConfig) -> dict[str, Layer]:
-    """What queries and keys go through, as keywords of `attend`."""
-    found = {"qk_norm": norm(config)} if config.qk_norm else {}
-    return found | ({"rotary": rotary(base=config.rotary_base)} if config.positions == "rotary" else {})
+def preparation(config: GPTConfig) -> Preparation:
+    """What queries and keys go through before their product, as keywords of `attend`."""
+    found = Preparation()
+    if config.qk_norm:
+        found["qk_norm"] = norm(config)
+    if config.positions == "rotary":
+        found["rotary"] = rotary(base=config.rotary_base)
+    return found
 
 
 def norm(config: GPTConfig) -> Layer:
@@ -101,13 +137,13 @@ def norm(config: GPTConfig) -> Layer:
     return NORMS[config.norm](eps=config.norm_epsilon, **biased)
 
 
-def projection(config: GPTConfig, features: int, deviation: float = 0.02) -> Layer:
-    return dense(features, use_bias=config.use_bias, kernel_init=normal(deviation))
+def projection(config: GPTConfig, features: int, kernel_init: Initializer = KERNEL_INIT) -> Layer:
+    return dense(features, use_bias=config.use_bias, kernel_init=kernel_init)
 
 
 def into_stream(config: GPTConfig) -> Layer:
     """The dense layer at the end of a branch, of which the stream adds up 2 n."""
-    return projection(config, config.features, 0.02 / math.sqrt(2 * config.blocks))
+    return projection(config, config.features, normal(0.02 / math.sqrt(2 * config.blocks)))
 
 
 def dropped(config: GPTConfig) -> dict[str, Layer]:
