@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from .combine import parallel, remat, repeat, residual, serial, with_dtype
+from .combine import head_objective, parallel, remat, repeat, residual, reversible, serial, with_dtype
 from .combine._named import reassembled
 from .layer import Layer, objective
 from .layers import identity
@@ -22,6 +22,9 @@ EXAMPLES = (
     residual(identity()),
     parallel(identity()),
     repeat(identity(), 1),
+    repeat(identity(), 1, keep="nested"),
+    reversible(identity(), identity()),
+    head_objective(identity(), squared_error()),
     remat(identity()),
     with_dtype(identity(), jnp.bfloat16),
     objective(identity(), squared_error()),

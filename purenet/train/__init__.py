@@ -6,3 +6,4 @@ from .history import History as History, NonFiniteError as NonFiniteError
 from .run import make_run as make_run, train as train
 from .state import TrainState as TrainState, init_train_state as init_train_state
 from .step import make_step as make_step
+from .update_as_you_go import make_fused_step as make_fused_step
