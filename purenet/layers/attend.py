@@ -26,13 +26,13 @@ from ..errors import LayerTypeError, LayerValueError, at
 from ..layer import Layer, Params, Residuals, check_floating, describe, from_function, run_backward, stateless
 from .activations import identity
 from .attention import ScoreOptions, attention_backward, attention_forward
-from .attention_blocks import Block, block_attention_backward, block_attention_forward
+from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
 from .attention_cudnn import check_options, cudnn_attention
 from .attention_masks import Offset, Window, check_offset, check_window, is_integer, split_mask
 
 Heads = Float[Array, "... _ _ _"]  # [..., time, heads, features]
 Packed = Float[Array, "... time heads_features"]
-Parts = tuple[Heads, Heads, Heads]
+Parts = tuple[Any, Any, Any]  # queries, keys and values [..., time, heads, features], arrays or ranges of heads
 Twins = tuple[Callable[..., Any], Callable[..., Any] | None]
 
 
@@ -80,12 +80,17 @@ def attend(
     )
     twins = attention_twins("attend", block, kernel, options)
     prepare = preparation("attend", norm=qk_norm, rotary=rotary)
-    ends = (heads, heads + kv_heads)
+    ranges = ((0, heads), (heads, kv_heads), (heads + kv_heads, kv_heads))
+    # What the blocks read themselves is not copied as a whole before.
+    prepared = qk_norm is not None or rotary is not None
+    copied = (True, True, True) if block is None else (prepared, prepared, False)
 
     def split(x: Any) -> tuple[Parts, Any]:
         packed: Any
         packed, mask = x if isinstance(x, tuple) and len(x) == 2 else (x, None)
-        q, k, v = jnp.split(split_heads(packed, heads + 2 * kv_heads), ends, -2)
+        together = split_heads(packed, heads + 2 * kv_heads)
+        views = (HeadRange(together, *part) for part in ranges)
+        q, k, v = (view.whole() if whole else view for view, whole in zip(views, copied, strict=True))
         return (q, k, v), (mask, mask) if is_integer(mask) else mask
 
     def join(gradients: Parts) -> tuple[Packed, ...]:

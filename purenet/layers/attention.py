@@ -85,7 +85,7 @@ def attention_backward(
     ds = together(ds if slope is None else ds * slope, k).astype(q.dtype)
     scale = scale_of(q, options.get("scale"))
     dq = apart(product("...ts,...sd->...td", ds, by_head(k)), q) * scale
-    dk = product("...ts,...td->...sd", ds, together(by_head(q * scale), k))
+    dk = product("...ts,...td->...sd", ds, together(by_head(q), k)) * scale
     return by_time(dq).astype(q.dtype), by_time(dk).astype(k.dtype), by_time(dv).astype(v.dtype), dbias
 
 
@@ -107,7 +107,8 @@ def attention_scores(
     mask and bias broadcast to [..., heads, T, S]; a mask of two arrays are the segments of queries and keys.
     scale is 1 / sqrt(d) by default.
     """
-    scores = apart(product("...td,...sd->...ts", together(by_head(q * scale_of(q, scale)), k), by_head(k)), q)
+    # Scaled after the product: q would be rounded once more.
+    scores = apart(product("...td,...sd->...ts", together(by_head(q), k), by_head(k)), q) * scale_of(q, scale)
     slope, (heads, queries, keys) = None, scores.shape[-3:]
     if softcap is not None:
         capped = jnp.tanh(scores / softcap)

@@ -6,8 +6,9 @@
                            dv_j += p^T do_i,  dk_j += scale ds^T q_i,  dq_i += scale ds k_j
 
 One scan over the pairs (i, j) that the causal rule, the window and the offset leave: a list known before anything is
-traced, so that what no query of a block sees costs nothing. Kept: q, k, v, o and lse, as in attention.py. Sums are
-float32 at least: a, dk_j and dv_j of one block, and all of dq, which every column adds to.
+traced, so that what no query of a block sees costs nothing. Kept: q, k, v, o and lse, as in attention.py. Everything
+between is float32 at least, w, p and ds too: bfloat16 rounds what comes in and goes out, nothing else. Sums over
+pairs are of one block, a, dk_j and dv_j, but for dq, which every column adds to.
 Lengths need not divide into blocks: the last block starts early enough to be full and leaves to the one before it
 what they share. Milakov & Gimelshein, *Online Normalizer Calculation for Softmax* (2018); Dao et al.,
 *FlashAttention* (2022); the list of pairs: Dao, *FlashAttention-2* (2023), section 3.1.
@@ -70,7 +71,7 @@ def block_attention_forward(
         # What a first pair finds in the sums is the last row's: exp(-inf) = 0 removes it.
         weights, shrink = jnp.exp(scores - base), jnp.exp(largest - base)
         total = shrink * total + jnp.sum(weights, -1, keepdims=True)  # [..., heads, rows, 1]
-        seen = product("...ts,...sd->...td", together(weights, v_j).astype(v.dtype), by_head(v_j))
+        seen = product("...ts,...sd->...td", together(weights, v_j), widen(by_head(v_j)))
         summed = shrink * summed + apart(seen, q_i)  # [..., heads, rows, dv]
         sees_nothing = total == 0
         divisor = jnp.where(sees_nothing, 1, total)
@@ -111,23 +112,22 @@ def block_attention_backward(
         p = jnp.exp(scores - lse_i)  # [..., heads, rows, columns]
         dk_j, dv_j = (jnp.where(pair.first, 0, summed) for summed in (dk_j, dv_j))
         # o_i = sum over j of p v_j
-        dv_j = dv_j + product("...ts,...td->...sd", together(p, k_j).astype(v.dtype), do_i)
+        dv_j = dv_j + product("...ts,...td->...sd", together(p, k_j), widen(do_i))
         dp = apart(product("...td,...sd->...ts", do_i, by_head(v_j)), q_i)
         # p = softmax(s)
         ds = p * (dp - mean_i)
         dbias = None if bias is None else add_block(dbias, ds, pair)
         # s = softcap(scale q_i k_j^T) + bias
-        ds = together(ds if slope is None else ds * slope, k_j).astype(q.dtype)
-        dq_i = by_time(apart(product("...ts,...sd->...td", ds, by_head(k_j)), q_i)) * scale
-        dk_j = dk_j + product("...ts,...td->...sd", ds, together(by_head(q_i * scale), k_j))
+        ds = together(ds if slope is None else ds * slope, k_j)
+        dq_i = by_time(apart(product("...ts,...sd->...td", ds, widen(by_head(k_j))), q_i)) * scale
+        dk_j = dk_j + product("...ts,...td->...sd", ds, widen(together(by_head(q_i), k_j))) * scale
         dq = put(dq, take(dq, -3, pair.t, rows) + dq_i, -3, pair.t)
         dk, dv = put(dk, by_time(dk_j), -3, pair.s), put(dv, by_time(dv_j), -3, pair.s)
         return (dq, dk, dv, dbias, (dk_j, dv_j)), None
 
-    shapes = ((*by_head(k).shape[:-2], columns, part.shape[-1]) for part in (k, v))
-    sums = tuple(jnp.zeros(shape, wide) for shape in shapes)
+    sums = tuple(jnp.zeros((*k.shape[:-3], k.shape[-2], columns, part.shape[-1]), wide) for part in (k, v))
     dbias = None if bias is None else jnp.zeros(bias.shape, wide)
-    carry = jnp.zeros(q.shape, wide), jnp.zeros_like(k), jnp.zeros_like(v), dbias, sums
+    carry = jnp.zeros(q.shape, wide), jnp.zeros(k.shape, k.dtype), jnp.zeros(v.shape, v.dtype), dbias, sums
     pairs = visible_pairs(q, k, (rows, columns), "columns", **options)
     (dq, dk, dv, dbias, _), _ = lax.scan(step, carry, pairs)
     return dq.astype(q.dtype), dk, dv, None if dbias is None or bias is None else dbias.astype(bias.dtype)
@@ -210,7 +210,30 @@ def balanced(length: int, size: int) -> int:
     return -(-length // number)
 
 
-def take(x: Array, axis: int, start: Any, size: int) -> Array:
+class HeadRange(NamedTuple):
+    """Some heads of an array [..., time, all heads, d], such as the queries of packed ones: only the blocks of them
+    are copied."""
+
+    packed: Array
+    first: int
+    heads: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.packed.shape[:-2], self.heads, self.packed.shape[-1])
+
+    @property
+    def dtype(self) -> Any:
+        return self.packed.dtype
+
+    def whole(self) -> Array:
+        return self.packed[..., self.first : self.first + self.heads, :]
+
+
+def take(x: Any, axis: int, start: Any, size: int) -> Array:
+    if isinstance(x, HeadRange):
+        x = HeadRange(take(x.packed, axis, start, size), x.first, x.heads)
+        return x.whole()
     return lax.dynamic_slice_in_dim(x, start, size, axis, allow_negative_indices=False)
 
 

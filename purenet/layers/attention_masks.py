@@ -75,7 +75,7 @@ def alibi_bias(heads: int, queries: int, keys: int, offset: Offset, dtype: Any) 
     return -jnp.broadcast_to(slopes, shape) * jnp.broadcast_to(distance, shape)
 
 
-def split_mask(mask: Any, q: Array, k: Array) -> tuple[Any, Array | None]:
+def split_mask(mask: Any, q: Any, k: Any) -> tuple[Any, Array | None]:
     """(boolean mask, segments or None, additive bias or None), arrays with the rank of the scores
     [..., heads, queries, keys].
 
@@ -84,7 +84,7 @@ def split_mask(mask: Any, q: Array, k: Array) -> tuple[Any, Array | None]:
     """
     if mask is None:
         return None, None
-    leading = q.ndim - 3
+    leading = len(q.shape) - 3
     shape = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
     if isinstance(mask, tuple):
         check_segments(mask, (*shape[:leading], shape[-2]), (*shape[:leading], shape[-1]))
