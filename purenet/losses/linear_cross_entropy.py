@@ -136,7 +136,7 @@ def linear_cross_entropy_backward(
 ) -> tuple[Head, Hidden]:
     gradients = weighted_sum_backward(params, hidden, targets, *kept, terms)
     # y = weighted sum / divisor
-    return narrowed(scaled(gradients, dy / targets.divisor), params, hidden.dtype)
+    return narrowed(scaled(gradients, dy.astype(targets.divisor.dtype) / targets.divisor), params, hidden.dtype)
 
 
 def weighted_sum_backward(
@@ -238,7 +238,7 @@ def linear_cross_entropy_by_vocabulary_backward(
     params: Head, hidden: Hidden, targets: Targets, log_normalizer: Tokens, dy: Scalar, chunk: int, terms: Terms
 ) -> tuple[Head, Hidden]:
     chunks = columns_of(params, chunk)
-    factor = dy / targets.divisor
+    factor = dy.astype(targets.divisor.dtype) / targets.divisor
 
     def step(sums: tuple[Head, Hidden], k: Any) -> tuple[tuple[Head, Hidden], None]:
         dparams, dhidden = sums
