@@ -115,6 +115,7 @@ from .layers import (
     upsample,
     without_lengths,
 )
+from .per_example_gradients import clipped_value_and_grad, per_example_norms
 from .planning import plan
 from .summarize import summary
 
@@ -173,6 +174,7 @@ __all__ = [
     "check",
     "check_gradient",
     "check_strength",
+    "clipped_value_and_grad",
     "conv",
     "conv_transpose",
     "crop",
@@ -229,6 +231,7 @@ __all__ = [
     "pad",
     "parallel",
     "per_example",
+    "per_example_norms",
     "pixel_shuffle",
     "pixel_unshuffle",
     "plan",
