@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cost import cost
 
 import purenet as pn
 from purenet.layer import run_backward
@@ -230,6 +231,84 @@ def test_axes_before_the_spatial_ones_are_examples(dimensions: int) -> None:
         for _ in range(4 - dimensions):
             one = jax.vmap(one)
         assert_close(layer.predict(params, (), x), one(x), 1e-6)
+
+
+# The output of an activated batch norm in place of its input.
+
+
+def plain_activated(params: Any, x: Any, slope: float = 0.01) -> Any:
+    mean, variance = jnp.mean(x, range(x.ndim - 1)), jnp.var(x, range(x.ndim - 1))
+    with jax.numpy_rank_promotion("allow"):
+        z = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * params["scale"] + params["bias"]
+    return jax.nn.leaky_relu(z, slope)
+
+
+SCALES = np.array([1.3, -0.7, 1e-2, -1e-3, 1e-5, 1e-9, 0.0, 0.0, 1e-6, -1e-3])
+BIASES = np.array([0.4, 0.4, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
+def test_scales_near_zero_have_the_right_gradient_up_to_the_rounding_of_y(dtype: str) -> None:
+    """Within the error that the documentation states, also where y as it is rounded shows nothing of x."""
+    layer = pn.activated_batch_norm()
+    u = float(jnp.finfo(dtype).eps)
+    with jax.enable_x64(True):
+        x, dy = (jnp.asarray(drawn(512, SCALES.size, seed=seed), dtype) for seed in (0, 1))
+        params = {"scale": jnp.asarray(SCALES, dtype), "bias": jnp.asarray(BIASES, dtype)}
+        _, state = layer.init(jax.random.key(0), x)
+        y, _, dparams, dx = jax.jit(functools.partial(pull, layer))(params, state, x, dy)
+        params, x, dy = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, x, dy))
+        expected, vjp = jax.vjp(plain_activated, params, x)
+        expected_dparams, expected_dx = vjp(dy)
+
+    def error(actual: Any, truth: Any) -> Any:
+        return np.abs(np.asarray(actual, np.float64) - np.asarray(truth))
+
+    scale, bias = np.abs(params["scale"]), np.abs(params["bias"])
+    dy_sum, dy_max = np.sum(np.abs(dy), 0), np.max(np.abs(dy))
+    least = np.maximum(u * bias, 2.0**-14 if dtype == "float16" else 1e-30)  # that of the scale which y shows
+    xhat_error = u * (4 + bias / np.maximum(scale, least)) + (0.1 if dtype == "float16" else 0) * (bias == 0)
+    assert np.all(error(y, expected) <= u * (np.abs(expected) + bias + 4 * scale) + 8 * least * (scale < least))
+    assert np.all(error(dparams["bias"], expected_dparams["bias"]) <= u * dy_sum)
+    assert np.all(error(dparams["scale"], expected_dparams["scale"]) <= xhat_error * dy_sum)
+    assert np.all(error(dx, expected_dx) <= 8 * scale * (u + xhat_error) * dy_max + least * u)
+
+
+def test_at_a_scale_and_bias_of_zero_the_gradient_is_that_of_a_scale_above_zero() -> None:
+    """Where every value stands on the kink, and a scale that starts at zero has to find out of it."""
+    x, dy = (jnp.asarray(drawn(64, 3, seed=seed), jnp.float32) for seed in (0, 1))
+    layer = pn.activated_batch_norm()
+    _, state = layer.init(jax.random.key(0), x)
+    zero, above = ({"scale": jnp.full(3, scale, jnp.float32), "bias": jnp.zeros(3)} for scale in (0.0, 1e-6))
+    (y, _, dparams, dx), (_, _, expected, _) = (pull(layer, params, state, x, dy) for params in (zero, above))
+    assert np.max(np.abs(y)) < 1e-30
+    assert not np.any(dx)
+    assert_close(dparams, expected, 1e-6)
+
+
+def test_activated_convolutions_keep_a_third_of_the_bytes_of_autodiff() -> None:
+    """Of a stack of eight, at the same convolutions."""
+    net = pn.repeat(pn.serial(pn.conv(8, (3, 3)), pn.activated_batch_norm()), 8)
+    x = jax.ShapeDtypeStruct((8, 14, 14, 8), jnp.float32)
+    params, state = jax.eval_shape(net.init, jax.random.key(0), x)
+
+    def plain(params: Any, x: Any) -> Any:
+        def block(x: Any, params: Any) -> Any:
+            conv, norm = params
+            z = jax.lax.conv_general_dilated(
+                x, conv["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            return plain_activated(norm, z + jnp.broadcast_to(conv["bias"], z.shape)), None
+
+        return jnp.sum(jnp.sin(jax.lax.scan(block, x, params)[0]))
+
+    def by_hand(params: Any, x: Any) -> Any:
+        y, _, residuals = net.forward(params, state, x, None)
+        return jnp.sum(jnp.sin(y)), run_backward(net, params, x, y, residuals, jnp.cos(y))[0]
+
+    hand, auto = cost(by_hand, params, x), cost(jax.value_and_grad(plain), params, x)
+    assert auto.temporary >= 2.9 * hand.temporary, (hand, auto)
+    assert hand.flops == auto.flops
 
 
 # Weights.

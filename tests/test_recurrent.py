@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases.recurrent import gru_step, lstm_step, relu_step, rnn_step, unrolled
+from cost import cost
 
 import purenet as pn
 from purenet.layer import run_backward
@@ -53,14 +54,14 @@ def rnn_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any
 
 
 def gru_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
-    y, final = gru_forward(params, x, h, lengths, reverse=True)
-    return (y, final), gru_backward(params, x, y, h, dy, dh, lengths, reverse=True)
+    (y, final), kept = gru_forward(params, x, h, lengths, reverse=True, keep="gates")
+    return (y, final), gru_backward(params, x, y, h, kept, dy, dh, lengths, reverse=True)
 
 
 def lstm_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
     carry, dcarry = (h, jnp.cos(h)), (dh, jnp.cos(dh))
-    (y, final), cells = lstm_forward(params, x, carry, lengths, reverse=True)
-    dparams, dx, (dh, dc) = lstm_backward(params, x, y, carry, cells, dy, dcarry, lengths, reverse=True)
+    (y, final), kept = lstm_forward(params, x, carry, lengths, reverse=True)
+    dparams, dx, (dh, dc) = lstm_backward(params, x, y, carry, kept, dy, dcarry, lengths, reverse=True)
     return (y, final), (dparams, dx, dh - jnp.sin(h) * dc)
 
 
@@ -128,11 +129,15 @@ def test_long_sequences_equal_the_steps(make: Any, step: Any, options: dict) -> 
         assert_close(y, unrolled(step, reverse=reverse)(params, x))
 
 
-def test_padding_is_never_read() -> None:
+@pytest.mark.parametrize(
+    "layer",
+    [pn.lstm(UNITS, reverse=True), pn.gru(UNITS, reset_after=False, keep="gates")],
+    ids=["states kept", "gates kept"],
+)
+def test_padding_is_never_read(layer: pn.Layer) -> None:
     """Not even when it is no number."""
     x, lengths = normal(5, 3, 6, INPUTS), jnp.array([6, 2, 4])
     padding = (jnp.arange(6)[None] >= lengths[:, None])[..., None]
-    layer = pn.lstm(UNITS, reverse=True)
     params, _ = drawn(layer, x)
 
     @jax.jit
@@ -181,9 +186,9 @@ def test_stateful_layer_goes_on_where_the_chunk_before_ended(make: Any) -> None:
 
 
 def through(name: str, params: Any, x: Any, carry: Any) -> Any:
-    if name == "lstm":
-        return lstm_forward(params, x, carry)[0]
-    return {"rnn": rnn_forward, "gru": gru_forward}[name](params, x, carry)
+    if name == "rnn":
+        return rnn_forward(params, x, carry)
+    return {"lstm": lstm_forward, "gru": gru_forward}[name](params, x, carry)[0]
 
 
 def test_no_gradient_flows_through_the_state() -> None:
@@ -210,6 +215,53 @@ def test_recurrent_kernels_are_orthogonal_gate_by_gate() -> None:
 def test_unit_forget_bias_is_the_forget_gates() -> None:
     params, _ = pn.lstm(UNITS, unit_forget_bias=True).init(jax.random.key(0), normal(0, 3, INPUTS))
     assert_close(params["bias"], np.repeat([0.0, 1.0, 0.0, 0.0], UNITS), 0)
+
+
+# Bytes and products.
+
+
+def plain_lstm(params: Any, x: Any) -> Any:
+    """As one writes it: a step of products of x and h, scanned."""
+
+    def step(carry: Any, x: Any) -> Any:
+        h, c = carry
+        z = x @ params["kernel"] + h @ params["recurrent_kernel"]
+        i, f, g, o = jnp.split(z + jnp.broadcast_to(params["bias"], z.shape), 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zeros = jnp.zeros((x.shape[0], params["recurrent_kernel"].shape[0]), x.dtype)
+    return jnp.moveaxis(jax.lax.scan(step, (zeros, zeros), jnp.moveaxis(x, 1, 0))[1], 0, 1)
+
+
+def plain_recurrence(params: Any, x: Any) -> Any:
+    return jax.lax.associative_scan(lambda p, q: (p[0] * q[0], q[0] * p[1] + q[1]), x, axis=1)[1]
+
+
+LEANER = {
+    "lstm": (pn.lstm(16), plain_lstm, (16, 512, 16), 4.5, 4 / 3),
+    "lstm, gates kept": (pn.lstm(16, keep="gates"), plain_lstm, (16, 512, 16), 2.1, 1),
+    "linear_recurrence": (pn.linear_recurrence(), plain_recurrence, (64, 32, 16), 1.5, 1),
+}
+
+
+@pytest.mark.parametrize("name", LEANER)
+def test_fewer_bytes_than_autodiff_of_the_plain_forward(name: str) -> None:
+    """With gradients of parameters and inputs."""
+    layer, plain, shape, ratio, products = LEANER[name]
+    inputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+    x = (inputs, inputs) if layer.name == "linear_recurrence" else inputs
+    params, _ = jax.eval_shape(layer.init, jax.random.key(0), x)
+
+    def by_hand(params: Any, x: Any) -> Any:
+        y, _, residuals = layer.forward(params, (), x, None)
+        return jnp.sum(jnp.sin(y)), run_backward(layer, params, x, y, residuals, jnp.cos(y))
+
+    by_autodiff = jax.value_and_grad(lambda params, x: jnp.sum(jnp.sin(plain(params, x))), (0, 1))
+    hand, auto = cost(by_hand, params, x), cost(by_autodiff, params, x)
+    assert auto.temporary >= ratio * hand.temporary, (hand, auto)
+    assert hand.flops == products * auto.flops
 
 
 # Against PyTorch, where it is installed.

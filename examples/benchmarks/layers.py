@@ -146,6 +146,7 @@ def sequences() -> list[Row]:
         Row("rnn", pn.rnn(256), floats(128, 256), 32, 128),
         Row("gru", pn.gru(256), floats(128, 256), 32, 128),
         Row("lstm", pn.lstm(256), floats(128, 256), 32, 128),
+        Row("lstm, gates kept", pn.lstm(256, keep="gates"), floats(128, 256), 32, 128),
         Row("linear_recurrence", pn.linear_recurrence(), pairs(TOKENS, TOKENS), 8, 64),
         Row("linear_recurrence, sequential", pn.linear_recurrence(method="sequential"), pairs(TOKENS, TOKENS), 8, 64),
         Row("cross_attend", pn.cross_attend(8), triples(TOKENS), 4, 64),

@@ -52,11 +52,11 @@ def activated_batch_norm_backward(
     eps: float = 1e-5,
     axis_name: Hashable = None,
 ) -> tuple[dict[str, Array], Batch]:
-    wide, positive = widen(y), y >= 0
+    wide, negative = widen(y), jnp.signbit(y)  # of -0.0 too, to which a small z is rounded
     dy = dy.astype(wide.dtype)
     # y = z or negative_slope * z, which has the sign of z
-    z = jnp.where(positive, wide, wide / negative_slope)
-    dz = jnp.where(positive, dy, negative_slope * dy)
+    z = jnp.where(negative, wide / negative_slope, wide)
+    dz = jnp.where(negative, negative_slope * dy, dy)
     # z = scale * xhat + bias
     if "bias" in params:
         z = z - jnp.broadcast_to(params["bias"].astype(z.dtype), z.shape)

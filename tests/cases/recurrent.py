@@ -124,6 +124,13 @@ ROWS = [
     Case("lstm_last", pn.lstm(UNITS, last_only=True, use_bias=False), series, unrolled(lstm_step, last_only=True)),
     Case("lstm", pn.lstm(UNITS), series, unrolled(lstm_step)),
     Case("lstm_lengths", pn.lstm(UNITS, unit_forget_bias=True), masked_series, unrolled(lstm_step), alone=True),
+    Case(
+        "lstm_gates_kept",
+        pn.lstm(UNITS, keep="gates", reverse=True),
+        masked_series,
+        unrolled(lstm_step, reverse=True),
+        alone=True,
+    ),
     Case("lstm_stateful", pn.lstm(UNITS, stateful=True), series, unrolled(lstm_step), batched=False),
     Case(
         "bidirectional", pn.bidirectional(pn.gru(UNITS), pn.lstm(4, reverse=True)), masked_series, both_ways, alone=True

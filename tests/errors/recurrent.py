@@ -42,6 +42,11 @@ TABLE: Table = {
         ValueError,
         "lstm: expected use_bias with unit_forget_bias",
     ),
+    "lstm: unknown to keep": (
+        lambda: pn.lstm(6, keep="inputs"),
+        ValueError,
+        'lstm: expected keep="states" or "gates", got \'inputs\'',
+    ),
     "lstm: no time axis": (
         init(LSTM, jnp.ones(7)),
         ValueError,

@@ -32,6 +32,7 @@ def rows() -> list[Row]:
         ("gru, reset before the product", layers.gru(UNITS, reset_after=False), SERIES),
         ("lstm", lstm, SERIES),
         ("lstm, lengths", lstm, masked),
+        ("lstm, gates kept", layers.lstm(UNITS, keep="gates"), SERIES),
         ("lstm, the last state", layers.lstm(UNITS, last_only=True), masked),
         ("lstm, 40 steps of one example", lstm, normal(40, FEATURES)),
         ("linear_recurrence", layers.linear_recurrence(), states),

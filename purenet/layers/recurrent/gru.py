@@ -9,7 +9,7 @@
     recurrent_bias b' [features], only for the reset after the product
 
 PyTorch's order is this one; ONNX and Keras have z, r, h. Of two biases of r, z (or n, reset before) b is the sum.
-Kept: x and y. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product.
+Kept: x and y. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product; or they are kept.
 Cho et al., *Learning phrase representations using RNN encoder-decoder* (2014).
 """
 
@@ -29,13 +29,13 @@ from .sequence import Weights, recurrent_layer
 from .through_time import (
     Carry,
     Cell,
+    Kept,
     Lengths,
     Params,
     backward_through_time,
     forward_through_time,
     outer,
     product,
-    project,
     total,
 )
 
@@ -59,9 +59,8 @@ def gru_gates(
     return r, z, jnp.tanh(a_n + product(r * q, kernel[:, at:])), q
 
 
-def gru_step(params: Params, carry: Carry, a: Float[Array, "... three"], reset_after: bool) -> Carry:
-    (h,) = carry
-    _, z, n, _ = gru_gates(params, h, a, reset_after)
+def gru_update(gates: Gates, carry: Carry) -> Carry:
+    (_, z, n, _), (h,) = gates, carry
     return ((1 - z) * n + z * h,)
 
 
@@ -106,8 +105,8 @@ def gru_weights(
 
 def gru_cell(reset_after: bool) -> Cell:
     return Cell(
-        step=functools.partial(gru_step, reset_after=reset_after),
-        again=lambda params, x, before, y: gru_gates(params, before, project(params, x), reset_after),
+        gates=functools.partial(gru_gates, reset_after=reset_after),
+        update=gru_update,
         step_backward=functools.partial(gru_step_backward, reset_after=reset_after),
         weights=functools.partial(gru_weights, reset_after=reset_after),
     )
@@ -121,10 +120,11 @@ def gru_forward(
     *,
     reset_after: bool = True,
     reverse: bool = False,
-) -> tuple[Float[Array, "... time features"], Float[Array, "... features"]]:
-    """(all hidden states, the last one), from the first hidden state h."""
-    (y, (final,)), _ = forward_through_time(gru_cell(reset_after), params, x, (h,), lengths, reverse)
-    return y, final
+    keep: str = "states",
+) -> tuple[tuple[Float[Array, "... time features"], Float[Array, "... features"]], Kept]:
+    """((all hidden states, the last one), what is kept), from the first hidden state h."""
+    (y, (final,)), kept = forward_through_time(gru_cell(reset_after), params, x, (h,), lengths, reverse, keep)
+    return (y, final), kept
 
 
 def gru_backward(
@@ -132,6 +132,7 @@ def gru_backward(
     x: Float[Array, "... time in"],
     y: Float[Array, "... time features"],
     h: Float[Array, "... features"],
+    kept: Kept,
     dy: Float[Array, "... time features"] | None,
     dfinal: Float[Array, "... features"],
     lengths: Lengths = None,
@@ -141,7 +142,7 @@ def gru_backward(
 ) -> tuple[Params, Float[Array, "... time in"], Float[Array, "... features"]]:
     """(dparams, dx, dh): h and dh at the first step, dfinal at the last. dy may be None, for zero."""
     dparams, dx, (dh,) = backward_through_time(
-        gru_cell(reset_after), params, x, y, (h,), (), dy, (dfinal,), lengths, reverse
+        gru_cell(reset_after), params, x, y, (h,), kept, dy, (dfinal,), lengths, reverse
     )
     return dparams, dx, dh
 
@@ -150,6 +151,7 @@ def gru(
     features: int,
     *,
     reset_after: bool = True,
+    keep: str = "states",
     reverse: bool = False,
     last_only: bool = False,
     stateful: bool = False,
@@ -170,10 +172,10 @@ def gru(
         biases["recurrent_bias"] = (1, bias_init)
 
     def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return gru_forward(params, x, carry, lengths, reset_after=reset_after, reverse=reverse), ()
+        return gru_forward(params, x, carry, lengths, reset_after=reset_after, reverse=reverse, keep=keep)
 
     def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
-        return gru_backward(params, x, y, carry, dy, dfinal, lengths, reset_after=reset_after, reverse=reverse)
+        return gru_backward(params, x, y, carry, kept, dy, dfinal, lengths, reset_after=reset_after, reverse=reverse)
 
     return recurrent_layer(
         "gru",
@@ -181,6 +183,7 @@ def gru(
         backward,
         Weights(features, 3, kernel_init, recurrent_init, biases),
         make_carry=lambda h, zeros: h,
+        keep=keep,
         reverse=reverse,
         last_only=last_only,
         stateful=stateful,

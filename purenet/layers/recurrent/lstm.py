@@ -8,7 +8,8 @@
     kernel W [in, 4 features],  recurrent_kernel U [features, 4 features],  bias b [4 features]
 
 PyTorch and Keras have this order; ONNX has i, o, f, g. Of two biases b is the sum.
-Kept: x, y and the cell states. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product.
+Kept: x, y and one c a chunk. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product, and
+from them the other c; or they are kept.
 Hochreiter & Schmidhuber, *Long short-term memory* (1997), with the forget gate of Gers et al. (2000).
 """
 
@@ -26,12 +27,12 @@ from .sequence import Weights, recurrent_layer
 from .through_time import (
     Carry,
     Cell,
+    Kept,
     Lengths,
     Params,
     backward_through_time,
     forward_through_time,
     product,
-    project,
     weight_gradients,
 )
 
@@ -45,9 +46,8 @@ def lstm_gates(params: Params, h: Float[Array, "... features"], a: Float[Array, 
     return lax.logistic(i), lax.logistic(f), jnp.tanh(g), lax.logistic(o)
 
 
-def lstm_step(params: Params, carry: Carry, a: Float[Array, "... four"]) -> Carry:
-    h, c = carry
-    i, f, g, o = lstm_gates(params, h, a)
+def lstm_update(gates: Gates, carry: Carry) -> Carry:
+    (i, f, g, o), (_, c) = gates, carry
     c = f * c + i * g
     return o * jnp.tanh(c), c
 
@@ -71,8 +71,8 @@ def lstm_step_backward(
 
 def lstm_cell() -> Cell:
     return Cell(
-        step=lstm_step,
-        again=lambda params, x, before, y: lstm_gates(params, before, project(params, x)),
+        gates=lstm_gates,
+        update=lstm_update,
         step_backward=lstm_step_backward,
         weights=weight_gradients,
     )
@@ -85,10 +85,11 @@ def lstm_forward(
     lengths: Lengths = None,
     *,
     reverse: bool = False,
-) -> tuple[tuple[Float[Array, "... time features"], HiddenAndCell], Array]:
-    """((all hidden states, the last pair of states), the cell states before each step), from the pair `carry`."""
-    (y, (h, c)), (cells,) = forward_through_time(lstm_cell(), params, x, carry, lengths, reverse)
-    return (y, (h, c)), cells
+    keep: str = "states",
+) -> tuple[tuple[Float[Array, "... time features"], HiddenAndCell], Kept]:
+    """((all hidden states, the last pair of states), what is kept), from the pair `carry`."""
+    (y, (h, c)), kept = forward_through_time(lstm_cell(), params, x, carry, lengths, reverse, keep)
+    return (y, (h, c)), kept
 
 
 def lstm_backward(
@@ -96,7 +97,7 @@ def lstm_backward(
     x: Float[Array, "... time in"],
     y: Float[Array, "... time features"],
     carry: HiddenAndCell,
-    cells: Array,
+    kept: Kept,
     dy: Float[Array, "... time features"] | None,
     dfinal: HiddenAndCell,
     lengths: Lengths = None,
@@ -104,15 +105,14 @@ def lstm_backward(
     reverse: bool = False,
 ) -> tuple[Params, Float[Array, "... time in"], HiddenAndCell]:
     """(dparams, dx, dcarry): carry and dcarry at the first step, dfinal at the last. dy may be None, for zero."""
-    dparams, dx, (dh, dc) = backward_through_time(
-        lstm_cell(), params, x, y, carry, (cells,), dy, dfinal, lengths, reverse
-    )
+    dparams, dx, (dh, dc) = backward_through_time(lstm_cell(), params, x, y, carry, kept, dy, dfinal, lengths, reverse)
     return dparams, dx, (dh, dc)
 
 
 def lstm(
     features: int,
     *,
+    keep: str = "states",
     reverse: bool = False,
     last_only: bool = False,
     stateful: bool = False,
@@ -132,6 +132,9 @@ def lstm(
 
     Parameters: kernel [in, 4 features], recurrent_kernel [features, 4 features], bias [4 features], initialised gate
     by gate. `unit_forget_bias` adds 1 to the bias of the forget gate.
+
+    `keep`: "states" keeps y and a cell state each chunk, and computes the gates again; "gates" keeps them, four times
+    the bytes of y, at least float32, and computes nothing again: no more matrix products than autodiff.
     """
     if unit_forget_bias and not use_bias:
         raise ValueError("lstm: expected use_bias with unit_forget_bias, got use_bias=False")
@@ -141,7 +144,7 @@ def lstm(
         return drawn.at[features : 2 * features].add(1) if unit_forget_bias else drawn
 
     def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return lstm_forward(params, x, carry, lengths, reverse=reverse)
+        return lstm_forward(params, x, carry, lengths, reverse=reverse, keep=keep)
 
     def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
         return lstm_backward(params, x, y, carry, kept, dy, dfinal, lengths, reverse=reverse)
@@ -152,6 +155,7 @@ def lstm(
         backward,
         Weights(features, 4, kernel_init, recurrent_init, {"bias": (4, own_bias_init)} if use_bias else {}),
         make_carry=lambda h, zeros: (h, zeros),
+        keep=keep,
         keeps=("cells",),
         reverse=reverse,
         last_only=last_only,

@@ -26,6 +26,7 @@ from .sequence import Weights, recurrent_layer
 from .through_time import (
     Carry,
     Cell,
+    Kept,
     Lengths,
     Params,
     backward_through_time,
@@ -36,16 +37,19 @@ from .through_time import (
 )
 
 
-def rnn_step(params: Params, carry: Carry, a: Float[Array, "... features"], activation: str) -> Carry:
-    z = a + product(carry[0], params["recurrent_kernel"])  # [..., features]
-    return (jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0),)
+def rnn_gates(
+    params: Params, h: Float[Array, "... features"], a: Float[Array, "... features"], activation: str
+) -> Float[Array, "... features"]:
+    """The one gate, the next h."""
+    z = a + product(h, params["recurrent_kernel"])  # [..., features]
+    return jnp.tanh(z) if activation == "tanh" else jnp.maximum(z, 0)
 
 
 def rnn_again(params: Params, x: Array, before: Array, y: Array, activation: str) -> Array:
     if activation == "relu" or y.dtype == wide_dtype(y.dtype):
         return widen(y)
     # Near 1 a tanh rounded to 8 bits does not tell its slope.
-    return rnn_step(params, (before,), project(params, x), activation)[0]
+    return rnn_gates(params, before, project(params, x), activation)
 
 
 def rnn_step_backward(params: Params, h: Array, before: Carry, dcarry: Carry, activation: str) -> tuple[Carry, Array]:
@@ -58,10 +62,11 @@ def rnn_step_backward(params: Params, h: Array, before: Carry, dcarry: Carry, ac
 
 def rnn_cell(activation: str) -> Cell:
     return Cell(
-        step=functools.partial(rnn_step, activation=activation),
-        again=functools.partial(rnn_again, activation=activation),
+        gates=functools.partial(rnn_gates, activation=activation),
+        update=lambda h, carry: (h,),
         step_backward=functools.partial(rnn_step_backward, activation=activation),
         weights=weight_gradients,
+        again=functools.partial(rnn_again, activation=activation),
     )
 
 
@@ -93,7 +98,7 @@ def rnn_backward(
 ) -> tuple[Params, Float[Array, "... time in"], Float[Array, "... features"]]:
     """(dparams, dx, dh): h and dh at the first step, dfinal at the last. dy may be None, for zero."""
     dparams, dx, (dh,) = backward_through_time(
-        rnn_cell(activation), params, x, y, (h,), (), dy, (dfinal,), lengths, reverse
+        rnn_cell(activation), params, x, y, (h,), Kept(borders=()), dy, (dfinal,), lengths, reverse
     )
     return dparams, dx, dh
 

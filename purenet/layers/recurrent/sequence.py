@@ -72,6 +72,7 @@ def recurrent_layer(
     weights: Weights,
     *,
     make_carry: Callable[[Array, Array], Any],
+    keep: str = "states",
     keeps: tuple[str, ...] = (),
     reverse: bool,
     last_only: bool,
@@ -84,7 +85,7 @@ def recurrent_layer(
 
     `make_carry(h, zeros)` is the carry with hidden state h and nothing else.
     """
-    check_options(name, weights.features, reverse, stateful)
+    check_options(name, weights.features, keep, reverse, stateful)
     path = f"reversed_{name}" if reverse else name
 
     def zero_carry(inputs: Shaped) -> Any:
@@ -139,7 +140,7 @@ def recurrent_layer(
         predict=predict,
         needs=("x",) if last_only else ("x", "y"),
         name=path,
-        keeps=keeps + ("states",) * last_only + ("carry",) * stateful,
+        keeps=keeps + ("gates",) * (keep == "gates") + ("states",) * last_only + ("carry",) * stateful,
     )
 
 
@@ -151,9 +152,11 @@ def split_lengths(x: PyTree) -> tuple[Any, Any]:
 # Checks while tracing.
 
 
-def check_options(name: str, features: int, reverse: bool, stateful: bool) -> None:
+def check_options(name: str, features: int, keep: str, reverse: bool, stateful: bool) -> None:
     if not isinstance(features, int) or features < 1:
         raise ValueError(f"{name}: expected a number of features of at least 1, got {features!r}")
+    if keep not in ("states", "gates"):
+        raise ValueError(f'{name}: expected keep="states" or "gates", got {keep!r}')
     if reverse and stateful:
         raise ValueError(f"{name}: expected reverse or stateful, got both: the end of a later chunk is not known yet")
 

@@ -2,13 +2,14 @@
 
     x [..., time, in],  y [..., time, features],  carry = (h, ...) with h [..., features]
     a_t = x_t kernel + bias                            [..., gates * features]
-    carry_t = step(carry_{t-1}, a_t),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
+    carry_t = update(gates(h_{t-1}, a_t), carry_{t-1}),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
     dcarry_{t-1}, dz_t = step_backward(gates_t, carry_{t-1}, dcarry_t + (dy_t, 0))
 
 Time is walked in chunks of 16 steps, more for few examples. What need not wait for the step before is one product a
 chunk: a forward; in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So
-nothing of the gates' size spans all steps. Kept: x, y and of the carry what y does not show. From an example's length
-on its carry stays; outputs, and gradients of inputs, are zero. Carries and sums are at least float32.
+nothing of the gates' size spans all steps, unless they are kept on demand. Kept: x, y and, once a chunk, what y does
+not show of the carry. From an example's length on its carry stays; outputs, and gradients of inputs, are zero. Carries
+and sums are at least float32.
 Werbos, *Backpropagation through time: what it does and how to do it* (1990).
 """
 
@@ -36,38 +37,58 @@ CHUNK_STEPS, CHUNK_ROWS = 16, 256
 
 
 class Cell(NamedTuple):
-    """One step of a recurrent network and its backward. All but `step` and `step_backward` see a chunk of steps.
+    """One step of a recurrent network and its backward.
 
-    - `step(params, carry, a) -> carry`, carry = (h, ...).
-    - `again(params, x, before, y) -> gates`: what the backward of a step reads, from x, h of the step before and h.
+    - `gates(params, h, a) -> gates` of a step: what needs a product, from h of the step before.
+    - `update(gates, carry) -> carry`, carry = (h, ...): what needs none.
     - `step_backward(params, gates, before, dcarry) -> (dbefore, dz)`, `before` and `dbefore` of the carry before.
-    - `weights(params, gates, x, before, dz) -> (dparams, dx)`.
+    - `weights(params, gates, x, before, dz) -> (dparams, dx)`, for a chunk of steps.
+    - `again(params, x, before, y) -> gates`, for a chunk of steps: where there is a shorter way than `gates`.
     """
 
-    step: Callable[..., Carry]
-    again: Callable[..., PyTree]
+    gates: Callable[..., PyTree]
+    update: Callable[..., Carry]
     step_backward: Callable[..., tuple[Carry, PyTree]]
     weights: Callable[..., tuple[Params, Array]]
+    again: Callable[..., PyTree] | None = None
+
+
+class Kept(NamedTuple):
+    """Of each chunk, stacked: what of its first carry y does not show; the gates of its steps, or None."""
+
+    borders: Carry
+    gates: PyTree = None
 
 
 def forward_through_time(
-    cell: Cell, params: Params, x: Float[Array, "... time in"], carry: Carry, lengths: Lengths, reverse: bool
-) -> tuple[tuple[Float[Array, "... time features"], Carry], Carry]:
-    """((y, final carry), what of the carry before each step y does not show)."""
-    time = x.shape[-2]
+    cell: Cell,
+    params: Params,
+    x: Float[Array, "... time in"],
+    carry: Carry,
+    lengths: Lengths,
+    reverse: bool,
+    keep: str = "states",
+) -> tuple[tuple[Float[Array, "... time features"], Carry], Kept]:
+    """((y, final carry), what is kept beside x and y)."""
+    walk = chunks(x, reverse)  # [chunks, steps]
 
     def one(carry: Carry, now: Any) -> Any:
         a, active = now
-        after = select(active, cell.step(params, carry, a), carry)
+        gates = cell.gates(params, carry[0], a)
+        after = select(active, cell.update(gates, carry), carry)
         y = select(active, after[0], jnp.zeros_like(after[0]))
-        return after, (y.astype(x.dtype), carry[1:])
+        gates = select(active, gates, jax.tree.map(jnp.zeros_like, gates)) if keep == "gates" else None
+        return after, (y.astype(x.dtype), gates)
 
-    def chunk(carry: Carry, steps: Steps) -> Any:
+    def chunk(so_far: tuple[Carry, Array], steps: Steps) -> Any:
+        carry, y = so_far
         a = project(params, pick(x, steps))  # [steps, ..., gates * features]
-        return lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
+        after, (y_now, gates) = lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
+        return (after, put(y, y_now, steps, x, reverse)), Kept(carry[1:], gates)
 
-    final, (y, hidden_carries) = lax.scan(chunk, jax.tree.map(widen, carry), chunks(x, reverse))
-    return (unpick(y, time, reverse), like(final, carry)), hidden_carries
+    carry_wide = jax.tree.map(widen, carry)
+    (final, y), kept = lax.scan(chunk, (carry_wide, empty(walk, carry[0], x)), walk)
+    return (inside(y, x, reverse), like(final, carry)), kept
 
 
 def backward_through_time(
@@ -76,14 +97,14 @@ def backward_through_time(
     x: Float[Array, "... time in"],
     y: Float[Array, "... time features"],
     carry: Carry,
-    hidden_carries: Carry,
+    kept: Kept,
     dy: Float[Array, "... time features"] | None,
     dfinal: Carry,
     lengths: Lengths,
     reverse: bool,
 ) -> tuple[Params, Float[Array, "... time in"], Carry]:
     """(dparams, dx, gradient of the first carry), from the gradients of y (None for zero) and of the final carry."""
-    time = x.shape[-2]
+    walk = chunks(x, reverse)
 
     def one(dcarry: Carry, now: Any) -> Any:
         gates, before, dy, active = now
@@ -94,23 +115,42 @@ def backward_through_time(
         dz = select(active, dz, jnp.zeros_like(dz))
         return select(active, dbefore, dcarry), dz.astype(x.dtype)
 
-    def chunk(sums: tuple[Carry, Params], now: Any) -> Any:
-        dcarry, dparams = sums
-        steps, hidden_carry = now
+    def chunk(so_far: tuple[Carry, Params, Array], now: Any) -> Any:
+        dcarry, dparams, dx = so_far
+        steps, (border, gates) = now
         active = active_if_any(steps, x, lengths)
         x_now = pick(x, steps)  # [steps, ..., in]
         x_now = select(active, x_now, jnp.zeros_like(x_now))
-        before = hidden_before(y, carry[0], steps, lengths, reverse)  # [steps, ..., features]
-        gates = cell.again(params, x_now, before, pick(y, steps))
-        each = (gates, (before, *hidden_carry), None if dy is None else pick(dy, steps), active)
+        h = hidden_before(y, carry[0], steps, lengths, reverse)  # [steps, ..., features]
+        if gates is None:
+            gates = gates_again(cell, params, x_now, h, pick(y, steps))
+        before = h, *borders_onwards(cell, gates, h, border, active)
+        each = gates, before, None if dy is None else pick(dy, steps), active
         dcarry, dz = lax.scan(one, dcarry, each, reverse=True)
-        dparams_now, dx = cell.weights(params, gates, x_now, before, dz)
-        return (dcarry, jax.tree.map(jnp.add, dparams, dparams_now)), dx.astype(x.dtype)
+        dparams_now, dx_now = cell.weights(params, gates, x_now, h, dz)
+        dx = put(dx, dx_now.astype(x.dtype), steps, x, reverse)
+        return (dcarry, jax.tree.map(jnp.add, dparams, dparams_now), dx), None
 
     none_yet = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p.dtype)), params)
-    sums = jax.tree.map(widen, dfinal), none_yet
-    (dcarry, dparams), dx = lax.scan(chunk, sums, (chunks(x, reverse), hidden_carries), reverse=True)
-    return like(dparams, params), unpick(dx, time, reverse), like(dcarry, carry)
+    start = jax.tree.map(widen, dfinal), none_yet, empty(walk, x[..., 0, :], x)
+    (dcarry, dparams, dx), _ = lax.scan(chunk, start, (walk, kept), reverse=True)
+    return like(dparams, params), inside(dx, x, reverse), like(dcarry, carry)
+
+
+def gates_again(cell: Cell, params: Params, x: Array, before: Array, y: Array) -> PyTree:
+    if cell.again is not None:
+        return cell.again(params, x, before, y)
+    return cell.gates(params, before, project(params, x))
+
+
+def borders_onwards(cell: Cell, gates: PyTree, h: Array, border: Carry, active: Array | None) -> Carry:
+    """What y does not show of the carry before each step of a chunk, from that before its first one."""
+
+    def one(hidden: Carry, now: Any) -> tuple[Carry, Carry]:
+        gates, h, active = now
+        return select(active, cell.update(gates, (h, *hidden))[1:], hidden), hidden
+
+    return lax.scan(one, border, (gates, h, active))[1] if border else ()
 
 
 # Products.
@@ -165,9 +205,31 @@ def pick(x: Float[Array, "... time features"], steps: Steps) -> Float[Array, "st
     return jnp.moveaxis(jnp.take(x, steps, axis=-2, mode="clip"), -2, 0)
 
 
-def unpick(y: Float[Array, "chunks steps ... features"], time: int, reverse: bool) -> Float[Array, "... time features"]:
-    y = y.reshape(-1, *y.shape[2:])[:time]
-    return jnp.moveaxis(jnp.flip(y, 0) if reverse else y, 0, -2)
+def put(
+    y: Float[Array, "... steps_of_all_chunks features"],
+    part: Float[Array, "steps ... features"],
+    steps: Steps,
+    x: Float[Array, "... time _"],
+    reverse: bool,
+) -> Float[Array, "... steps_of_all_chunks features"]:
+    """Write the part of some steps into its place, so that nothing has to be moved when all are there."""
+    part = jnp.moveaxis(jnp.flip(part, 0) if reverse else part, 0, -2)
+    start = steps[-1] + (y.shape[-2] - x.shape[-2]) if reverse else steps[0]
+    return lax.dynamic_update_slice_in_dim(y, part, start, y.ndim - 2)
+
+
+def empty(
+    walk: Integer[Array, "chunks steps"], one: Float[Array, "... features"], x: Array
+) -> Float[Array, "... steps_of_all_chunks features"]:
+    """Zeros [..., steps of all chunks, features]: the last chunk may go on beyond the sequence."""
+    return jnp.zeros((*one.shape[:-1], walk.size, one.shape[-1]), x.dtype)
+
+
+def inside(
+    y: Float[Array, "... steps_of_all_chunks features"], x: Float[Array, "... time _"], reverse: bool
+) -> Float[Array, "... time features"]:
+    time = x.shape[-2]
+    return y[..., -time:, :] if reverse else y[..., :time, :]
 
 
 def active_at(steps: Steps, x: Float[Array, "... time _"], lengths: Lengths) -> Array:
