@@ -297,8 +297,8 @@ def linear_cross_entropy(
     - Parameters as those of dense: kernel [d, vocabulary] and, with `use_bias`, bias [vocabulary]. `head_objective`
       puts this behind a network, `tied` makes the kernel an embedding's.
     - `by`: "tokens" takes no more arithmetic than the plain rule, "vocabulary" a third more and fewer bytes still.
-      `chunk` is how many at once, at most; without it so many tokens that a chunk of logits is half as large as the
-      kernel, but at least 512, or so many columns that it is as large as `hidden`.
+      `chunk` is how many at once, at most (under `vmap`, of each example); without it so many tokens that a chunk of
+      logits is half as large as the kernel, or so many columns that it is as large as `hidden`, but at least 512.
     - `transposed` computes with the kernel's transpose, and saves two copies of it where the kernel is an embedding's
       transpose: `tied(head_objective(body, head), {"head.kernel": "body.embed.embedding.T"})`.
     - `z_loss` adds z_loss * log_normalizer^2 a token; `softcap` bounds logits as softcap * tanh(logits / softcap).
