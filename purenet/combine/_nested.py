@@ -100,7 +100,11 @@ def nested(block: Layer, n: int) -> Layer:
         name="repeat",
         parts=((f"[{n}x]", block),),
         values=(
-            Value(f"input of {count} of {n} blocks", KEPT, f"up to {segments[0].shape[1]} blocks run forward from it again"),
+            Value(
+                f"input of {count} of {n} blocks",
+                KEPT,
+                f"up to {segments[0].shape[1]} blocks run forward from it again",
+            ),
             Value("input of the other blocks", REBUILT, "the forward that runs again computes it in the backward"),
             Value("output", DROPPED, "nothing reads it"),
         ),

@@ -5,9 +5,9 @@
     y2 = x2 + g(y1)                   x1 = y1 - f(x2),   dx2 = dy2 + f'(dx1)
 
 The backward runs f and g once more for this, and what they keep serves their gradients too: a third more products.
-Subtraction finds x but for its last digits, and the error grows with depth, slowly. For `serial(layer_norm(), dense,
-gelu, dense)` twice, parameters as drawn, the worst gradient of a stack in float32 is off by DRIFT (of its largest
-entry, against float64); by jax.grad, which keeps everything, by as much as AUTO.
+Subtraction finds x but for its last digits, and the error grows with depth. Of `serial(layer_norm(), dense, gelu(),
+dense)` as f and g in float32, parameters as drawn, the worst gradient at depth 4, 16, 64 and 256 is off by 6e-7, 2e-6,
+1e-5 and 1e-4 of its largest entry, against float64; by jax.grad, which keeps all, 5e-7, 7e-7, 2e-6 and 3e-6.
 Gomez, Ren, Urtasun & Grosse, *The Reversible Residual Network* (2017), equations 6 to 8 and algorithm 1.
 """
 

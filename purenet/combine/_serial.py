@@ -76,14 +76,18 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         value = {0: x, n: y, **dict(zip(kept, stored, strict=True))}
         gradients: list[Params] = [None] * n
         for k in reversed(range(n)):  # value k+1 = layer k (value k)
-            for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):
-                dy = recover(wanted, params, value, extras, dy)
+            wanted = [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs)
+            missing = [j for j in wanted if j not in value]
+            for j in missing:
+                dy = recover(j, params, value, extras, dy)
             with at(chain.step(k)):
                 if reverses(layers[k]) and value.get(k) is None:
                     gradients[k], dy, value[k] = run_reverse(layers[k], params[k], value[k + 1], extras[k], dy)
                 else:
                     gradients[k], dy = run_backward(layers[k], params[k], value.get(k), value.get(k + 1), extras[k], dy)
                 check_cotangent(dy, specs[k])
+            if missing:  # these gradients come first, so that what was rebuilt for them is gone before the next layer
+                gradients[k], dy = not_before(gradients[k], dy)
         return chain.pack(gradients), dy, value.get(0)
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:

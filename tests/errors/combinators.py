@@ -25,7 +25,57 @@ def params_of(net: pn.Layer) -> Any:
     return net.init(jax.random.key(0), X)[0]
 
 
+def reversible(x: Any, f: pn.Layer | None = None) -> Any:
+    return init(pn.reversible(f or pn.dense(3), pn.dense(3)), x)
+
+
 TABLE: Table = {
+    "repeat: unknown keep": (
+        lambda: pn.repeat(NET, 3, keep="everything"),
+        ValueError,
+        'repeat: expected keep "plan", "inputs" or "nested", got \'everything\'',
+    ),
+    "repeat: nested, another depth": (
+        forward(pn.repeat(NET, 5, keep="nested"), params_of(pn.repeat(NET, 4)), X),
+        ValueError,
+        r"repeat: expected .*kernel.* stacked for 5 blocks \[5, ...\], got float32 \[4, 6, 5\]",
+    ),
+    "repeat: nested, another shape": (
+        init(pn.repeat(pn.dense(5), 5, keep="nested"), X),
+        ValueError,
+        r"repeat: expected each block to keep float32 \[4, 6\], got float32 \[4, 5\]",
+    ),
+    "reversible: an odd axis": (
+        reversible(jnp.ones((4, 7))),
+        ValueError,
+        r"reversible: expected x \[..., 2 d\], two halves along the last axis, got float32 \[4, 7\]",
+    ),
+    "reversible: a narrow stream": (
+        reversible(X.astype(jnp.bfloat16)),
+        TypeError,
+        r"reversible: expected x in float32 or wider.*got bfloat16 \[4, 6\]: keep the stream wide and compute in "
+        r"bfloat16 inside, reversible\(with_dtype\(f, ...\), with_dtype\(g, ...\)\)",
+    ),
+    "reversible: narrow by with_dtype": (
+        init(pn.with_dtype(pn.reversible(pn.dense(3), pn.dense(3)), jnp.float16), X.astype(jnp.float16)),
+        TypeError,
+        "reversible: expected x in float32 or wider",
+    ),
+    "reversible: another shape": (
+        reversible(X, pn.dense(2)),
+        ValueError,
+        r"reversible.f: expected an output like the input, float32 \[4, 3\], got float32 \[4, 2\]",
+    ),
+    "reversible: another dtype": (
+        reversible(X, pn.with_dtype(pn.dense(3), jnp.bfloat16, output_dtype=jnp.bfloat16)),
+        TypeError,
+        r"reversible.f: expected an output of the dtype of the input, float32 \[4, 3\], got bfloat16 \[4, 3\]",
+    ),
+    "reversible: integers": (
+        reversible(jnp.ones((4, 6), int)),
+        TypeError,
+        "reversible: expected x of a floating dtype",
+    ),
     "frozen: shape inside": (
         forward(pn.frozen(NET), params_of(NET), jnp.ones((4, 5))),
         ValueError,
