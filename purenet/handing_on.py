@@ -7,7 +7,9 @@ here, are changed as one layer with all that is inside: slower, but right.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -29,15 +31,20 @@ EXAMPLES = (
     with_dtype(identity(), jnp.bfloat16),
     objective(identity(), squared_error()),
 )
-HANDS_ON = frozenset(combinator.backward.__code__ for combinator in EXAMPLES)
+
+
+def code(layer: Layer) -> tuple[Any, ...]:
+    """What tells the kinds of layers apart: closures of one `def` share their code, so that neither a name nor a
+    replaced backward deceives; nor, where a decorator is around all functions, the code of the decorator."""
+    return tuple(getattr(f, "__code__", None) for f in (layer.backward, inspect.unwrap(layer.backward)))
+
+
+HANDS_ON = frozenset(map(code, EXAMPLES))
 
 
 def hands_on(layer: Layer) -> bool:
-    """Whether the layer's backward is that of a combinator which only hands its parts' gradients on.
-
-    Closures of one `def` share their code, so that neither a name nor a replaced backward deceives.
-    """
-    return getattr(layer.backward, "__code__", None) in HANDS_ON
+    """Whether the layer's backward is that of a combinator which only hands its parts' gradients on."""
+    return code(layer) in HANDS_ON
 
 
 def changed_inside(layer: Layer, change: Callable[[Layer], Layer]) -> Layer:

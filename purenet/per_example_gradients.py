@@ -28,7 +28,7 @@ from .combine._named import is_stateless, spec
 from .combine._per_example import batch_size
 from .combine._with_dtype import cast_like, widest
 from .errors import LayerValueError, at
-from .handing_on import changed_inside
+from .handing_on import changed_inside, code
 from .layer import Instead, Key, Layer, Params, Residuals, State, check_scalar, is_instead, run_backward
 from .layers import identity
 from .precision import widen
@@ -94,7 +94,8 @@ def over_examples(
     """
     if not is_stateless(state):
         raise LayerValueError("expected an objective without state: examples cannot share one")
-    mapped = objective.backward.__code__ is OVER_EXAMPLES  # written for one example, without an axis
+    examples = batch_size(x)
+    mapped = code(objective) == OVER_EXAMPLES  # written for one example, without an axis
     one = changed_inside(objective.parts[0][1] if mapped else objective, functools.partial(handing_back, hand_back))
 
     def each(x: PyTree, key: Key) -> tuple[Array, PyTree]:
@@ -106,10 +107,10 @@ def over_examples(
         check_scalar(value, objective.name)
         return value, run_backward(one, params, x, value, residuals, jnp.ones_like(value))[0]
 
-    return jax.vmap(each)(x, None if key is None else jax.random.split(key, batch_size(x)))
+    return jax.vmap(each)(x, None if key is None else jax.random.split(key, examples))
 
 
-OVER_EXAMPLES = per_example(identity()).backward.__code__
+OVER_EXAMPLES = code(per_example(identity()))
 
 
 # What a layer with parameters hands back, for one example.
@@ -142,19 +143,21 @@ def handing_back(hand_back: HandBack, layer: Layer) -> Layer:
 
 
 def squared_norm_alone(note: Note, params: Params, dparams: Params) -> Float[Array, ""]:
-    if has_rule(note.layer):
-        return note.layer.squared_norm.rule(params, note.x, note.y, note.residuals, note.dy)
-    return sum(jnp.sum(jnp.square(widen(leaf))) for leaf in jax.tree.leaves(dparams))
+    rule = rule_of(note.layer)
+    if rule is not None:
+        return rule(params, note.x, note.y, note.residuals, note.dy)
+    return jnp.sum(jnp.stack([jnp.sum(jnp.square(widen(leaf))) for leaf in jax.tree.leaves(dparams)]))
 
 
 def squared_norm_and_note(note: Note, params: Params, dparams: Params) -> tuple[Float[Array, ""], Note | Params]:
     """The note of a layer with a rule, or the gradient where that is smaller."""
-    noted = has_rule(note.layer) and size(note) < size(dparams)
+    noted = rule_of(note.layer) is not None and size(note) < size(dparams)
     return squared_norm_alone(note, params, dparams), note if noted else dparams
 
 
-def has_rule(layer: Layer) -> bool:
-    return layer.squared_norm is not None and layer.squared_norm.backward is layer.backward
+def rule_of(layer: Layer) -> Callable[..., Array] | None:
+    norm = layer.squared_norm
+    return norm.rule if norm is not None and norm.backward is layer.backward else None
 
 
 def size(tree: PyTree) -> int:

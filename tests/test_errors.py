@@ -20,6 +20,7 @@ from errors import (
     pooling,
     recurrent,
     resizing,
+    training,
     units,
 )
 from errors.calls import Table, forward
@@ -370,6 +371,7 @@ SUBJECTS = (
     pooling,
     recurrent,
     resizing,
+    training,
     units,
 )
 TABLE: Table = OWN | {name: row for subject in SUBJECTS for name, row in subject.TABLE.items()}

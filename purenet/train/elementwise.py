@@ -35,12 +35,12 @@ class Part(NamedTuple):
 
     def update(self, gradients: Leaves, params: Leaves, state: ByPath) -> tuple[Leaves, ByPath]:
         """One update of these leaves; the optimizer's state by paths, the shared one included."""
-        gradients, params = (jax.tree.unflatten(self.params_tree, leaves) for leaves in (gradients, params))
+        trees = [jax.tree.unflatten(self.params_tree, leaves) for leaves in (gradients, params)]
         opt_state = jax.tree.unflatten(self.state_tree, [state[path] for path in self.state_paths])
         with jax.numpy_dtype_promotion("standard"):  # several optax transformations mix dtypes
-            updates, opt_state = self.optimizer.update(gradients, opt_state, params)
-            params = optax.apply_updates(params, updates)
-        return jax.tree.leaves(params), dict(leaves_with_paths(opt_state))
+            updates, opt_state = self.optimizer.update(trees[0], opt_state, trees[1])
+            updated = optax.apply_updates(trees[1], updates)
+        return jax.tree.leaves(updated), dict(leaves_with_paths(opt_state))
 
     def own(self, state: ByPath) -> ByPath:
         return {path: state[path] for path in self.own_paths}

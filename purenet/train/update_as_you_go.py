@@ -26,7 +26,7 @@ from ..annotations import Array, PyTree
 from ..combine import repeat, tied
 from ..combine._named import reassembled
 from ..errors import LayerValueError
-from ..handing_on import hands_on
+from ..handing_on import code, hands_on
 from ..layer import (
     Instead,
     Key,
@@ -121,10 +121,6 @@ def with_updates(layer: Layer) -> Layer:
         return updating(layer)
     inside = reassembled(layer, with_updates) if hands_on(layer) or code(layer) == TIED else None
     return layer if inside is None else inside
-
-
-def code(layer: Layer) -> Any:
-    return getattr(layer.backward, "__code__", None)
 
 
 STACKS = {code(repeat(identity(), 1)), code(repeat(identity(), 1, keep="nested"))}
