@@ -113,7 +113,7 @@ def backward_through_time(
         dh = dh if dy is None else dh + widen(dy)
         dbefore, dz = cell.step_backward(params, gates, before, (dh, *rest))
         dz = select(active, dz, jnp.zeros_like(dz))
-        return select(active, dbefore, dcarry), dz.astype(x.dtype)
+        return select(active, dbefore, dcarry), dz
 
     def chunk(so_far: tuple[Carry, Params, Array], now: Any) -> Any:
         dcarry, dparams, dx = so_far
@@ -124,10 +124,10 @@ def backward_through_time(
         h = hidden_before(y, carry[0], steps, lengths, reverse)  # [steps, ..., features]
         if gates is None:
             gates = gates_again(cell, params, x_now, h, pick(y, steps))
-        before = h, *borders_onwards(cell, gates, h, border, active)
+        before = carries_before(cell, gates, h, border, active)
         each = gates, before, None if dy is None else pick(dy, steps), active
         dcarry, dz = lax.scan(one, dcarry, each, reverse=True)
-        dparams_now, dx_now = cell.weights(params, gates, x_now, h, dz)
+        dparams_now, dx_now = cell.weights(params, gates, x_now, before[0], dz)
         dx = put(dx, dx_now.astype(x.dtype), steps, x, reverse)
         return (dcarry, jax.tree.map(jnp.add, dparams, dparams_now), dx), None
 
@@ -143,14 +143,16 @@ def gates_again(cell: Cell, params: Params, x: Array, before: Array, y: Array) -
     return cell.gates(params, before, project(params, x))
 
 
-def borders_onwards(cell: Cell, gates: PyTree, h: Array, border: Carry, active: Array | None) -> Carry:
-    """What y does not show of the carry before each step of a chunk, from that before its first one."""
+def carries_before(cell: Cell, gates: PyTree, h: Array, border: Carry, active: Array | None) -> Carry:
+    """The carry before each step of a chunk. y shows all of it, unless there is a border or y is a rounded h."""
+    if not border and h.dtype == wide_dtype(h.dtype):
+        return (h,)
 
-    def one(hidden: Carry, now: Any) -> tuple[Carry, Carry]:
-        gates, h, active = now
-        return select(active, cell.update(gates, (h, *hidden))[1:], hidden), hidden
+    def one(carry: Carry, now: Any) -> tuple[Carry, Carry]:
+        gates, active = now
+        return select(active, cell.update(gates, carry), carry), carry
 
-    return lax.scan(one, border, (gates, h, active))[1] if border else ()
+    return lax.scan(one, (widen(h[0]), *border), (gates, active))[1]
 
 
 # Products.
