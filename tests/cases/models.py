@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from gpt_value import TINY, logits_of
 
 import purenet as pn
 from purenet import losses, models
@@ -68,6 +69,13 @@ def mean_divergence(params: Any, x: Any) -> Any:
     return np.mean(divergence(x))
 
 
+SMALL = TINY._replace(vocabulary=9, length=6, features=6)
+
+
+def ids(key: Any, batch: int) -> Any:
+    return jax.random.randint(key, (batch, 5), 0, SMALL.vocabulary)
+
+
 PREDICTED = pair(predictions, open_interval)
 
 ROWS = [
@@ -85,4 +93,5 @@ ROWS = [
         pair(features, features),
         random=True,
     ),
+    Case("gpt", models.gpt(SMALL), ids, lambda params, x: logits_of(SMALL, params, x), alone=True),
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from ... import combine, layers, losses
 from ...layer import Layer, from_function, objective
-from .inputs import BATCH, FEATURE_ROWS, FEATURES, Row, hard_and_soft, labels, normal, pair
+from ...models.gpt import GPTConfig, gpt, gpt_objective
+from .inputs import BATCH, FEATURE_ROWS, FEATURES, Draw, Row, hard_and_soft, labels, normal, pair
 
 
 def bottleneck() -> Layer:
@@ -75,5 +77,20 @@ def objectives() -> list[Row]:
     ]
 
 
+def text(*shape: int) -> Draw:
+    return lambda random: random.integers(0, 9, shape).astype(np.int32)
+
+
+def language_models() -> list[Row]:
+    """GPT-2 whole, and Llama with its loss."""
+    gpt2 = GPTConfig(vocabulary=9, length=6, features=6, blocks=2, heads=2)
+    llama = gpt2._replace(kv_heads=1, norm="rms_norm", activation="swiglu", hidden=4, qk_norm=True, use_bias=False)
+    llama = llama._replace(positions="rotary", head_features=4)
+    return [
+        ("tied, GPT-2", gpt(gpt2, keep="nested"), text(2, 5)),
+        ("head_objective, Llama", gpt_objective(llama, block=2, chunk=3), pair(text(2, 5), text(2, 5))),
+    ]
+
+
 def rows() -> list[Row]:
-    return [*chains(), *fans(), *blocks(), *objectives()]
+    return [*chains(), *fans(), *blocks(), *objectives(), *language_models()]

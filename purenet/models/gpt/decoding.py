@@ -28,7 +28,7 @@ from ...layers.attention import attention_forward
 from ...layers.attention_blocks import Block, block_attention_forward
 from ...layers.embedding import check_indices, embedding_forward
 from .config import GPTConfig, check_config
-from .network import attention_branch, mlp_branch, norm, preparation
+from .network import attention_branch, gpt, mlp_branch, norm, preparation
 from .sampling import Number, greedy, sample
 
 Ids = Integer[Array, "... time"]
@@ -113,6 +113,7 @@ def prefill(
     with at("prefill"):
         check_config("prefill", config)
         check_ids(config, ids)
+        jax.eval_shape(gpt(config).predict, params, (), ids)  # that the parameters fit
         time = ids.shape[-1]
         capacity = time if capacity is None else capacity
         if capacity < time:

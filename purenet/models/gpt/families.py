@@ -138,6 +138,7 @@ def gpt2_config(entries: Mapping[str, Any]) -> GPTConfig:
             norm_epsilon=entries.get("layer_norm_epsilon", 1e-5),
             activation=translated(ACTIVATIONS, "activation_function", entries.get("activation_function", "gelu_new")),
             tied=entries.get("tie_word_embeddings", True),
+            deviation=entries.get("initializer_range", 0.02),
         )
     )
 
@@ -168,13 +169,14 @@ def llama_config(entries: Mapping[str, Any]) -> GPTConfig:
             use_bias=biases.pop(),
             tied=entries.get("tie_word_embeddings", False),
             qk_norm=qk_norm,
+            deviation=entries.get("initializer_range", 0.02),
         )
     )
 
 
 def rotary_base_of(entries: Mapping[str, Any]) -> float:
     """Of either place that transformers have had for it."""
-    given = dict(entries.get("rope_scaling") or {}) | dict(entries.get("rope_parameters") or {})
+    given = dict(entries.get("rope_parameters") or {}) | dict(entries.get("rope_scaling") or {})
     kind = given.get("rope_type", given.get("type", "default"))
     if kind != "default":
         raise ValueError(f'expected rope_type "default", got {kind!r}')
@@ -213,6 +215,7 @@ def entries_of(config: GPTConfig) -> dict[str, Any]:
     shared = {
         "vocab_size": config.vocabulary,
         "tie_word_embeddings": config.tied,
+        "initializer_range": config.deviation,
         "bos_token_id": None,
         "eos_token_id": None,
     }

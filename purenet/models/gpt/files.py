@@ -120,7 +120,7 @@ def opened(files: list[Path]) -> Iterator[Tensors]:
 
 
 def read_params(path: Path, config: GPTConfig, tensors: Tensors, dtype: Any = None) -> Params:
-    """The parameters made of tensors, which have a `get_shape()` and give their numbers for `[:]`."""
+    """The parameters made of tensors, which have `get_shape`, `get_dtype` and their numbers at `[:]`."""
     prefix, leaves = PREFIXES[family_of(config)], leaves_of(config)
     full = {name.removeprefix(prefix): name for name in tensors if not CONSTANTS.fullmatch(name.removeprefix(prefix))}
     whole = {name: tensors[full[name]] for name in full}
@@ -128,11 +128,24 @@ def read_params(path: Path, config: GPTConfig, tensors: Tensors, dtype: Any = No
     expected = {name: shape for leaf in leaves for k in range(leaf.blocks or 1) for name, shape in leaf.tensors(k)}
     missing, unknown = sorted(set(expected) - set(whole)), sorted(full[name] for name in set(whole) - set(expected))
     if missing or unknown:
+        prefix = prefix if any(name.startswith(prefix) for name in tensors) else ""
+        missing = [prefixed(prefix, name) for name in missing]
         raise ValueError(f"{path}: expected other tensors: missing {missing}, unknown {unknown}")
     for name, shape in expected.items():
         if tuple(whole[name].get_shape()) != shape:
             raise ValueError(f"{path}: expected {full[name]} {list(shape)}, got {list(whole[name].get_shape())}")
+    check_dtypes(path, {full[name]: tensor.get_dtype() for name, tensor in whole.items()}, dtype)
     return tree_of(config, {leaf.path: joined(path, leaf, whole, dtype) for leaf in leaves})
+
+
+def check_dtypes(path: Path, dtypes: Mapping[str, str], dtype: Any) -> None:
+    """Raise unless all are of one floating dtype, or of several where one is asked for."""
+    first = {kind: name for name, kind in dtypes.items()}
+    found = ", ".join(f"{kind} ({name})" for kind, name in sorted(first.items()))
+    if not set(first) <= {"F64", "F32", "F16", "BF16"}:
+        raise ValueError(f"{path}: expected floating tensors, got {found}")
+    if len(first) > 1 and dtype is None:
+        raise ValueError(f"{path}: expected tensors of one dtype, got {found}: give a dtype")
 
 
 def check_tied(path: Path, config: GPTConfig, tensors: Tensors) -> None:
@@ -183,5 +196,9 @@ def split_params(config: GPTConfig, params: PyTree) -> Iterator[tuple[str, np.nd
         for k in range(leaf.blocks or 1):
             parts = np.split(array[k] if leaf.blocks else array, np.cumsum(leaf.widths)[:-1], -1)
             for (name, _), part in zip(leaf.tensors(k), parts, strict=True):
-                full = name if name.startswith("lm_head") else prefix + name
-                yield full, np.ascontiguousarray(part.T if leaf.transposed else part)
+                yield prefixed(prefix, name), np.ascontiguousarray(part.T if leaf.transposed else part)
+
+
+def prefixed(prefix: str, name: str) -> str:
+    """The name in a whole model, where the head stands beside the rest."""
+    return name if name.startswith("lm_head.") else prefix + name

@@ -5,7 +5,7 @@
     z_k = u_k + gelu(norm(u_k) Wup + b) Wdown + b                        k = 1..n
     logits = norm(z_n) E^T                                               [..., T, vocabulary]
 
-Start, as published: kernels and E normal(0.02), P normal(0.01), those whose output is added to the stream (out, down)
+Start, as published: kernels and E normal(0.02), P normal(0.01), Wout and Wdown, whose output the stream adds up,
 divided by sqrt(2 n), biases 0, norms 1: Radford et al., *Language Models are Unsupervised Multitask Learners* (2019),
 section 2.3, and OpenAI's code for it. Options: RMS norm, a gated MLP, rotary positions and an untied head as in
 Touvron et al., *LLaMA* (2023), shared key and value heads (Ainslie et al., 2023), normalised queries and keys.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from typing import TypedDict
 
-from jax.nn.initializers import Initializer, normal
+from jax.nn.initializers import normal
 
 from ...combine import head_objective, repeat, residual, serial, tied
 from ...layer import Layer
@@ -26,7 +26,6 @@ from ...losses import linear_cross_entropy
 from .config import ACTIVATIONS, GATES, NORMS, GPTConfig, check_config
 
 TIES = {"head.kernel": "body.embed.embedding.T"}
-KERNEL_INIT = normal(0.02)
 
 
 class Preparation(TypedDict, total=False):
@@ -45,7 +44,7 @@ def gpt(config: GPTConfig, *, block: Block | None = None, keep: str = "plan") ->
     - With dropout `forward` needs a key. Raises if a sequence is longer than the table of positions.
     """
     check_config("gpt", config)
-    head = dense(config.vocabulary, use_bias=False, kernel_init=KERNEL_INIT)
+    head = dense(config.vocabulary, use_bias=False, kernel_init=normal(config.deviation))
     return tie(config, serial(body=body(config, block, keep), head=head))._replace(name="gpt")
 
 
@@ -77,7 +76,7 @@ def gpt_objective(
         ignore_index=ignore_index,
         z_loss=z_loss,
         transposed=config.tied,
-        kernel_init=KERNEL_INIT,
+        kernel_init=normal(config.deviation),
     )
     return tie(config, head_objective(body(config, block, keep), head))._replace(name="gpt_objective")
 
@@ -88,9 +87,9 @@ def tie(config: GPTConfig, network: Layer) -> Layer:
 
 def body(config: GPTConfig, block: Block | None, keep: str) -> Layer:
     """ids [..., T] to features [..., T, features]: all but the head."""
-    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=KERNEL_INIT)}
+    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=normal(config.deviation))}
     if config.positions == "learned":
-        embed["positions"] = learned_positions(config.length, embedding_init=normal(0.01))
+        embed["positions"] = learned_positions(config.length, embedding_init=normal(config.deviation / 2))
     blocks = repeat(transformer_block(config, block), config.blocks, keep=keep)
     return serial(**embed, **dropped(config), blocks=blocks, norm=norm(config))
 
@@ -137,13 +136,13 @@ def norm(config: GPTConfig) -> Layer:
     return NORMS[config.norm](eps=config.norm_epsilon, **biased)
 
 
-def projection(config: GPTConfig, features: int, kernel_init: Initializer = KERNEL_INIT) -> Layer:
-    return dense(features, use_bias=config.use_bias, kernel_init=kernel_init)
+def projection(config: GPTConfig, features: int, *, factor: float = 1.0) -> Layer:
+    return dense(features, use_bias=config.use_bias, kernel_init=normal(factor * config.deviation))
 
 
 def into_stream(config: GPTConfig) -> Layer:
     """The dense layer at the end of a branch, of which the stream adds up 2 n."""
-    return projection(config, config.features, normal(0.02 / math.sqrt(2 * config.blocks)))
+    return projection(config, config.features, factor=1 / math.sqrt(2 * config.blocks))
 
 
 def dropped(config: GPTConfig) -> dict[str, Layer]:
