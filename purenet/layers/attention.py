@@ -13,14 +13,14 @@ Vaswani et al. (2017); the backward: Dao et al., *FlashAttention* (2022); groups
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float, Integer
 from ..precision import wide_dtype, widen
-from .attention_masks import Offset, Window, alibi_bias, same_segment, visible_keys
+from .attention_masks import Offset, Position, Window, alibi_bias, same_segment, visible_keys
 
 Queries = Float[Array, "... T heads d"]
 Keys = Float[Array, "... S kv_heads d"]
@@ -28,7 +28,7 @@ Values = Float[Array, "... S kv_heads dv"]
 Outputs = Float[Array, "... T heads dv"]
 Statistics = Float[Array, "... heads T"]
 Scores = Float[Array, "... heads T S"]
-Segments = tuple[Integer[Array, "... T"], Integer[Array, "... S"]]
+Segments = tuple[Integer[Array, "... _"], Integer[Array, "... _"]]  # of the queries and of the keys
 Mask = Bool[Array, "..."] | Segments | None
 Bias = Float[Array, "..."] | None
 
@@ -98,7 +98,7 @@ def attention_scores(
     scale: float | None = None,
     causal: bool = False,
     window: Window = None,
-    offset: Offset = 0,
+    offset: Position = 0,
     alibi: bool = False,
     softcap: float | None = None,
 ) -> tuple[Scores, Scores | None]:
@@ -131,7 +131,7 @@ def exponentials(scores: Scores) -> tuple[Scores, Float[Array, "... heads T 1"]]
     return jnp.exp(scores - largest), largest
 
 
-def scale_of(q: Queries, scale: float | None) -> float:
+def scale_of(q: Any, scale: float | None) -> float:
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 

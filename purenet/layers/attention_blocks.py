@@ -49,47 +49,50 @@ Block = int | tuple[int, int]
 
 
 def block_attention_forward(
-    q: Queries,
-    k: Keys,
-    v: Values,
+    q: Queries | HeadRange,
+    k: Keys | HeadRange,
+    v: Values | HeadRange,
     mask: Mask = None,
     bias: Bias = None,
     *,
     block: Block,
     **options: Unpack[ScoreOptions],
 ) -> tuple[Outputs, Statistics]:
+    queries, keys, values = (heads_of(part) for part in (q, k, v))
     rows, columns = block_sizes(q, k, block)
     wide, (*batch, heads) = wide_dtype(q.dtype), (*q.shape[:-3], q.shape[-2])
 
     def step(carry: Any, pair: Pair) -> tuple[Any, None]:
         o, lse, (largest, total, summed) = carry
-        q_i, k_j, v_j = take(q, -3, pair.t, rows), take(k, -3, pair.s, columns), take(v, -3, pair.s, columns)
+        q_i, k_j, v_j = queries.block(pair.t, rows), keys.block(pair.s, columns), values.block(pair.s, columns)
         scores, _ = block_scores(q, k, q_i, k_j, mask, bias, pair, **options)  # [..., heads, rows, columns]
-        largest = jnp.where(pair.first, -jnp.inf, largest)
+        largest, total, summed = (
+            jnp.where(pair.first, start, running)
+            for start, running in zip((-jnp.inf, 0, 0), (largest, total, summed), strict=True)
+        )
         highest = jnp.maximum(largest, lax.stop_gradient(jnp.max(scores, -1, keepdims=True)))
         base = jnp.where(jnp.isneginf(highest), 0, highest)
-        # What a first pair finds in the sums is the last row's: exp(-inf) = 0 removes it.
         weights, shrink = jnp.exp(scores - base), jnp.exp(largest - base)
         total = shrink * total + jnp.sum(weights, -1, keepdims=True)  # [..., heads, rows, 1]
         seen = product("...ts,...sd->...td", together(weights, v_j), widen(by_head(v_j)))
         summed = shrink * summed + apart(seen, q_i)  # [..., heads, rows, dv]
         sees_nothing = total == 0
         divisor = jnp.where(sees_nothing, 1, total)
-        o = put(o, by_time(summed / divisor), -3, pair.t)
+        o = put(o, flat(by_time(summed / divisor)), -2, pair.t)
         lse = put(lse, jnp.where(sees_nothing, jnp.inf, base + jnp.log(divisor))[..., 0], -1, pair.t)
         return (o, lse, (highest, total, summed)), None
 
-    o = jnp.zeros((*q.shape[:-1], v.shape[-1]), v.dtype)
+    o = jnp.zeros((*q.shape[:-2], heads * v.shape[-1]), v.dtype)
     lse = jnp.full((*batch, heads, q.shape[-3]), jnp.inf, wide)
     sums = tuple(jnp.zeros((*batch, heads, rows, size), wide) for size in (1, 1, v.shape[-1]))
     (o, lse, _), _ = lax.scan(step, (o, lse, sums), visible_pairs(q, k, (rows, columns), "rows", **options))
-    return o, lse
+    return o.reshape(*q.shape[:-1], v.shape[-1]), lse
 
 
 def block_attention_backward(
-    q: Queries,
-    k: Keys,
-    v: Values,
+    q: Queries | HeadRange,
+    k: Keys | HeadRange,
+    v: Values | HeadRange,
     mask: Mask,
     bias: Bias,
     o: Outputs,
@@ -102,12 +105,13 @@ def block_attention_backward(
     rows, columns = block_sizes(q, k, block)
     wide, scale = wide_dtype(q.dtype), scale_of(q, options.get("scale"))
     mean = jnp.swapaxes(jnp.sum(widen(do) * widen(o), -1), -1, -2)  # D [..., heads, T]
+    queries, keys, values, cotangents = (heads_of(part) for part in (q, k, v, do))
 
     def step(carry: Any, pair: Pair) -> tuple[Any, None]:
         dq, dk, dv, dbias, (dk_j, dv_j) = carry
-        q_i, k_j, v_j = take(q, -3, pair.t, rows), take(k, -3, pair.s, columns), take(v, -3, pair.s, columns)
+        q_i, k_j, v_j = queries.block(pair.t, rows), keys.block(pair.s, columns), values.block(pair.s, columns)
         lse_i, mean_i = (take(statistic, -1, pair.t, rows)[..., None] for statistic in (lse, mean))
-        do_i = together(by_head(take(do, -3, pair.t, rows)), k_j)  # [..., kv_heads, group rows, dv]
+        do_i = together(by_head(cotangents.block(pair.t, rows)), k_j)  # [..., kv_heads, group rows, dv]
         scores, slope = block_scores(q, k, q_i, k_j, mask, bias, pair, **options)
         p = jnp.exp(scores - lse_i)  # [..., heads, rows, columns]
         dk_j, dv_j = (jnp.where(pair.first, 0, summed) for summed in (dk_j, dv_j))
@@ -121,16 +125,19 @@ def block_attention_backward(
         ds = together(ds if slope is None else ds * slope, k_j)
         dq_i = by_time(apart(product("...ts,...sd->...td", ds, widen(by_head(k_j))), q_i)) * scale
         dk_j = dk_j + product("...ts,...td->...sd", ds, widen(together(by_head(q_i), k_j))) * scale
-        dq = put(dq, take(dq, -3, pair.t, rows) + dq_i, -3, pair.t)
-        dk, dv = put(dk, by_time(dk_j), -3, pair.s), put(dv, by_time(dv_j), -3, pair.s)
+        dq = put(dq, take(dq, -2, pair.t, rows) + flat(dq_i), -2, pair.t)
+        dk, dv = put(dk, flat(by_time(dk_j)), -2, pair.s), put(dv, flat(by_time(dv_j)), -2, pair.s)
         return (dq, dk, dv, dbias, (dk_j, dv_j)), None
 
     sums = tuple(jnp.zeros((*k.shape[:-3], k.shape[-2], columns, part.shape[-1]), wide) for part in (k, v))
     dbias = None if bias is None else jnp.zeros(bias.shape, wide)
-    carry = jnp.zeros(q.shape, wide), jnp.zeros(k.shape, k.dtype), jnp.zeros(v.shape, v.dtype), dbias, sums
+    dtypes = (wide, k.dtype, v.dtype)
+    summed = (jnp.zeros(flat_shape(part), dtype) for part, dtype in zip((q, k, v), dtypes, strict=True))
+    carry = *summed, dbias, sums
     pairs = visible_pairs(q, k, (rows, columns), "columns", **options)
     (dq, dk, dv, dbias, _), _ = lax.scan(step, carry, pairs)
-    return dq.astype(q.dtype), dk, dv, None if dbias is None or bias is None else dbias.astype(bias.dtype)
+    dq, dk, dv = dq.astype(q.dtype).reshape(q.shape), dk.reshape(k.shape), dv.reshape(v.shape)
+    return dq, dk, dv, None if dbias is None or bias is None else dbias.astype(bias.dtype)
 
 
 class Pair(NamedTuple):
@@ -145,8 +152,8 @@ class Pair(NamedTuple):
 
 
 def visible_pairs(
-    q: Queries,
-    k: Keys,
+    q: Queries | HeadRange,
+    k: Keys | HeadRange,
     sizes: tuple[int, int],
     by: str,
     *,
@@ -176,8 +183,8 @@ def visible_pairs(
 
 
 def block_scores(
-    q: Queries,
-    k: Keys,
+    q: Queries | HeadRange,
+    k: Keys | HeadRange,
     q_i: Queries,
     k_j: Keys,
     mask: Mask,
@@ -199,7 +206,7 @@ def block_scores(
     return scores, slope
 
 
-def block_sizes(q: Queries, k: Keys, block: Block) -> tuple[int, int]:
+def block_sizes(q: Any, k: Any, block: Block) -> tuple[int, int]:
     rows, columns = block if isinstance(block, tuple) else (block, block)
     return balanced(q.shape[-3], rows), balanced(k.shape[-3], columns)
 
@@ -211,29 +218,45 @@ def balanced(length: int, size: int) -> int:
 
 
 class HeadRange(NamedTuple):
-    """Some heads of an array [..., time, all heads, d], such as the queries of packed ones: only the blocks of them
-    are copied."""
+    """Some heads of an array [..., time, features], the queries of packed ones for instance.
+
+    Only blocks are copied, and only a block has an axis of heads: with one the whole array would be laid out anew,
+    head by head, as the products want it.
+    """
 
     packed: Array
-    first: int
+    first: int  # feature
     heads: int
+    size: int
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (*self.packed.shape[:-2], self.heads, self.packed.shape[-1])
+        return (*self.packed.shape[:-1], self.heads, self.size)
 
     @property
     def dtype(self) -> Any:
         return self.packed.dtype
 
-    def whole(self) -> Array:
-        return self.packed[..., self.first : self.first + self.heads, :]
+    def block(self, start: Any, length: int) -> Queries:
+        return self._replace(packed=take(self.packed, -2, start, length)).whole()
+
+    def whole(self) -> Queries:
+        return self.packed[..., self.first : self.first + self.heads * self.size].reshape(self.shape)
 
 
-def take(x: Any, axis: int, start: Any, size: int) -> Array:
-    if isinstance(x, HeadRange):
-        x = HeadRange(take(x.packed, axis, start, size), x.first, x.heads)
-        return x.whole()
+def heads_of(x: Any) -> HeadRange:
+    return x if isinstance(x, HeadRange) else HeadRange(flat(x), 0, *x.shape[-2:])
+
+
+def flat(x: Queries) -> Array:
+    return x.reshape(flat_shape(x))
+
+
+def flat_shape(x: Any) -> tuple[int, ...]:
+    return (*x.shape[:-2], x.shape[-2] * x.shape[-1])
+
+
+def take(x: Array, axis: int, start: Any, size: int) -> Array:
     return lax.dynamic_slice_in_dim(x, start, size, axis, allow_negative_indices=False)
 
 

@@ -16,16 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..annotations import Array, Bool, Float, Int
+from ..annotations import Array, Bool, Float, Int, Integer
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import describe
 
 Window = int | tuple[int | None, int | None] | None
 Offset = int | str
+Position = Offset | Int[Array, ""]  # of a block, known at run time
 
 
 def visible_keys(
-    queries: int, keys: int, causal: bool, window: Window, offset: Offset
+    queries: int, keys: int, causal: bool, window: Window, offset: Position
 ) -> Bool[Array, "queries keys"] | None:
     """True where the causal rule and the window let a query see a key; None where every query sees all."""
     before, after = reach(causal, window)
@@ -41,18 +42,18 @@ def reach(causal: bool, window: Window) -> tuple[int | None, int | None]:
     return before, 0 if causal else after
 
 
-def distances(queries: int, keys: int, offset: Offset) -> Int[Array, "queries keys"]:
+def distances(queries: int, keys: int, offset: Position) -> Int[Array, "queries keys"]:
     """How far each key stands ahead of each query, s - (t + offset)."""
     t, s = (lax.broadcasted_iota(jnp.int32, (queries, keys), axis) for axis in (0, 1))
     return s - t - first_position(queries, keys, offset)
 
 
-def first_position(queries: int, keys: int, offset: Offset) -> Any:
+def first_position(queries: int, keys: int, offset: Position) -> Any:
     """Where the first query stands among the keys; "end" puts the last query at the last key."""
     return keys - queries if isinstance(offset, str) else offset
 
 
-def same_segment(queries: Int[Array, "... T"], keys: Int[Array, "... S"]) -> Bool[Array, "... 1 T S"]:
+def same_segment(queries: Integer[Array, "... _"], keys: Integer[Array, "... _"]) -> Bool[Array, "... 1 _ _"]:
     """True where a query and a key have the same segment, of which those below 0 are padding."""
     t, s = queries[..., None, :, None], keys[..., None, None, :]
     shape = jnp.broadcast_shapes(t.shape, s.shape)
@@ -68,7 +69,7 @@ def alibi_slopes(heads: int) -> list[float]:
     return slopes + between[: heads - power]
 
 
-def alibi_bias(heads: int, queries: int, keys: int, offset: Offset, dtype: Any) -> Float[Array, "heads queries keys"]:
+def alibi_bias(heads: int, queries: int, keys: int, offset: Position, dtype: Any) -> Float[Array, "heads queries keys"]:
     shape = (heads, queries, keys)
     slopes = jnp.asarray(np.array(alibi_slopes(heads)), dtype)[:, None, None]
     distance = jnp.abs(distances(queries, keys, offset)).astype(dtype)[None]
