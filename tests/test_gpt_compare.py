@@ -21,8 +21,8 @@ from purenet import models
 from purenet.models.gpt.files import read_params
 
 pytestmark = pytest.mark.filterwarnings("default")
-torch: Any = pytest.importorskip("torch", exc_type=ImportError)
-transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
+torch: Any = pytest.importorskip("torch")
+transformers: Any = pytest.importorskip("transformers")
 
 SIZES = {"vocab_size": 31, "bos_token_id": None, "eos_token_id": None}
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
