@@ -105,12 +105,15 @@ def make_training(gradient: Callable[..., Any], optimizer: Any, options: argpars
     return jax.jit(train, static_argnums=2, donate_argnums=0)
 
 
-def adamw(steps: int, options: argparse.Namespace) -> optax.GradientTransformation:
+def make_optimizer(steps: int, options: argparse.Namespace) -> optax.GradientTransformation:
     rate = optax.warmup_cosine_decay_schedule(0, options.rate, min(100, steps // 10), steps, options.rate / 20)
-    decayed = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # noqa: E731
-    return optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=0.1, mask=decayed)
-    )
+    adamw = optax.adamw(rate, b1=0.9, b2=0.95, weight_decay=0.1, mask=matrices)
+    return optax.chain(optax.clip_by_global_norm(1.0), adamw)
+
+
+def matrices(params: Any) -> Any:
+    """True for what decays: neither biases nor the norms' scales, which are matrices too where blocks are stacked."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ("kernel", "embedding"), params)
 
 
 def learn(gradient: Callable[..., Any], start: TrainState, text: Any, options: argparse.Namespace) -> Learned:
@@ -121,7 +124,7 @@ def learn(gradient: Callable[..., Any], start: TrainState, text: Any, options: a
     steps, seconds = options.steps, 0.0
     if options.seconds is not None:
         steps = steps_within(gradient, start, text, options)
-    train = make_training(gradient, adamw(steps, options), options).lower(start, text, options.chunk).compile()
+    train = make_training(gradient, make_optimizer(steps, options), options).lower(start, text, options.chunk).compile()
     now, done = jax.tree.map(jnp.copy, start), int(start.step)
     for step in range(done + options.chunk, steps + 1, options.chunk):
         begin = time.perf_counter()
@@ -137,24 +140,24 @@ def learn(gradient: Callable[..., Any], start: TrainState, text: Any, options: a
 
 def steps_within(gradient: Callable[..., Any], start: TrainState, text: Any, options: argparse.Namespace) -> int:
     """How many steps, in whole chunks, fit into `options.seconds`: the second chunk's time tells."""
-    train = make_training(gradient, adamw(options.steps, options), options)
+    train = make_training(gradient, make_optimizer(options.steps, options), options)
     now = start
     for _ in range(2):
         begin = time.perf_counter()
         now, losses = train(jax.tree.map(jnp.copy, now), text, options.chunk)
         losses.block_until_ready()
         taken = time.perf_counter() - begin
-    return max(1, int(options.seconds / taken)) * options.chunk
+    return int(start.step) + max(1, int(options.seconds / taken)) * options.chunk
 
 
 def save(path: Path, now: TrainState) -> None:
-    pn.save_params(path, {"params": now.params, "opt_state": now.opt_state, "step": now.step})
+    pn.files.save_params(path, {"params": now.params, "opt_state": now.opt_state, "step": now.step})
 
 
 def resume(path: Path, start: TrainState) -> TrainState:
     """The state in the file; the key is that of the seed, from which each step draws by its number."""
     like = {"params": start.params, "opt_state": start.opt_state, "step": start.step}
-    found = pn.load_params(path, jax.eval_shape(lambda: like))
+    found = pn.files.load_params(path, jax.eval_shape(lambda: like))
     return TrainState(found["step"], found["params"], start.state, found["opt_state"], start.key)
 
 
@@ -196,7 +199,9 @@ def main(options: argparse.Namespace) -> Outcome:
     if options.dtype == "bfloat16":
         objective, plain = (pn.with_dtype(each, jnp.bfloat16) for each in (objective, plain))
     shapes = (jax.ShapeDtypeStruct((options.batch, options.time), jnp.int32),) * 2
-    start = pn.train.init_train_state(objective, adamw(options.steps, options), jax.random.key(options.seed), shapes)
+    start = pn.train.init_train_state(
+        objective, make_optimizer(options.steps, options), jax.random.key(options.seed), shapes
+    )
     count = sum(leaf.size for leaf in jax.tree.leaves(start.params))
     print(f"{len(text):,} characters to learn from, {len(held_out):,} held out; {count:,} parameters")
     if options.checkpoint is not None and options.checkpoint.exists():
