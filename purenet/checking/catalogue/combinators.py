@@ -6,7 +6,7 @@ import numpy as np
 
 from ... import combine, layers, losses
 from ...layer import Layer
-from .inputs import FEATURE_ROWS, FEATURES, Row, labels, pair, spread
+from .inputs import BATCH, FEATURE_ROWS, FEATURES, Row, labels, normal, pair, spread
 
 
 def squash(features: int) -> Layer:
