@@ -33,5 +33,30 @@ def not_before(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
     return jax.tree.unflatten(tree, drawn)
 
 
+def waiting(x: PyTree, dy: PyTree) -> PyTree:
+    """x for what is computed from it element by element, which then waits for dy as behind `not_before`.
+
+    A barrier makes a copy of what goes through, of a slice of a scan's stack for instance. Here it is a number alone, a
+    one that is there when dy is: x is multiplied by it, in the same pass as the rest.
+    """
+
+    def one_behind(dy: PyTree) -> Any:
+        return lax.optimization_barrier((dy, jnp.ones((), jnp.float32)))[1]
+
+    one = lax.platform_dependent(lax.stop_gradient(dy), cpu=lambda dy: jnp.ones((), jnp.float32), default=one_behind)
+
+    def times_one(leaf: Any) -> Any:
+        if is_key(leaf):
+            return jax.random.wrap_key_data(times_one(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return leaf & (one > 0) if leaf.dtype == bool else leaf * one.astype(leaf.dtype)
+
+    return jax.tree.map(times_one, x)
+
+
+def whole(x: PyTree) -> PyTree:
+    """x written once, on accelerators, where XLA would rather make its parts anew for each that reads it."""
+    return lax.platform_dependent(x, cpu=lambda same: same, default=lax.optimization_barrier)
+
+
 def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

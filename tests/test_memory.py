@@ -15,7 +15,7 @@ from jax import lax
 import purenet as pn
 from purenet.layer import run_backward
 
-ROWS, WIDTH, DEPTH = 512, 48, 12
+ROWS, WIDTH, DEPTH = 2048, 48, 12
 
 
 def block() -> pn.Layer:
@@ -153,10 +153,10 @@ def training_steps(gradient: Function) -> Function:
 
 @pytest.mark.parametrize(("wrap", "copies"), [(jax.vmap, (4,)), (training_steps, ())], ids=["vmap", "scan of steps"])
 def test_promises_hold_under_transformations(wrap: Callable[[Function], Function], copies: Any) -> None:
-    """At most a tenth of the ratio is lost, and no product is added."""
+    """A twentieth of the ratio is lost at most, and no product is added."""
     plain, auto = (plain_cost(mlp, plain_mlp, DEPTH, *how) for how in ((), (wrap, copies)))
     hand, wrapped = stack_cost(mlp()), stack_cost(mlp(), wrap, copies)
-    assert auto.temporary / wrapped.temporary >= 0.9 * plain.temporary / hand.temporary
+    assert auto.temporary / wrapped.temporary >= 0.95 * plain.temporary / hand.temporary
     assert wrapped.flops == auto.flops
 
 

@@ -12,7 +12,7 @@ import itertools
 import jax
 
 from ..annotations import PyTree
-from ..barrier import not_before
+from ..barrier import waiting
 from ..errors import at
 from ..layer import Key, Layer, Params, Residuals, Reverse, State, reverses, run_backward, run_reverse
 from ..planning import KEPT, choose, explain, rebuild_source
@@ -54,20 +54,19 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         specs = tuple(spec(value) for value in values[:-1])
         return values[-1], chain.pack_state(states), (extras, [values[k] for k in kept], specs)
 
-    def recover(k: int, params: list[Params], value: dict[int, PyTree], extras: list[Residuals], dy: PyTree) -> PyTree:
-        """Put value k into `value`, rebuilt from what is there, not before dy is there; returns dy."""
+    def recover(k: int, params: list[Params], value: dict[int, PyTree], extras: list[Residuals], dy: PyTree) -> None:
+        """Put value k into `value`, rebuilt from what is there, not before dy is there."""
         if k in value:
-            return dy
+            return
         maker = layers[k - 1]
         assert maker.rebuild is not None
         x = None
         if "x" in maker.rebuild_needs:
-            dy = recover(k - 1, params, value, extras, dy)
+            recover(k - 1, params, value, extras, dy)
             x = value[k - 1]
-        dy, (x, extra) = not_before(dy, (x, extras[k - 1]))
+        x, extra = waiting((x, extras[k - 1]), dy)
         with at(chain.step(k - 1)):
             value[k] = maker.rebuild(params[k - 1], x, extra)
-        return dy
 
     def walk(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
         """(dparams, dx, x), where x is None unless it is given or found."""
@@ -76,18 +75,14 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         value = {0: x, n: y, **dict(zip(kept, stored, strict=True))}
         gradients: list[Params] = [None] * n
         for k in reversed(range(n)):  # value k+1 = layer k (value k)
-            wanted = [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs)
-            missing = [j for j in wanted if j not in value]
-            for j in missing:
-                dy = recover(j, params, value, extras, dy)
+            for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):
+                recover(wanted, params, value, extras, dy)
             with at(chain.step(k)):
                 if reverses(layers[k]) and value.get(k) is None:
                     gradients[k], dy, value[k] = run_reverse(layers[k], params[k], value[k + 1], extras[k], dy)
                 else:
                     gradients[k], dy = run_backward(layers[k], params[k], value.get(k), value.get(k + 1), extras[k], dy)
                 check_cotangent(dy, specs[k])
-            if missing:  # these gradients come first, so that what was rebuilt for them is gone before the next layer
-                gradients[k], dy = not_before(gradients[k], dy)
         return chain.pack(gradients), dy, value.get(0)
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:

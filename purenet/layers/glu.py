@@ -13,7 +13,6 @@ Shazeer, *GLU Variants Improve Transformer* (2020), the others and the MLPs made
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float, PyTree
+from ..barrier import whole
 from ..combine import serial
 from ..errors import LayerValueError, at
 from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
@@ -103,7 +103,10 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
             raise LayerValueError(f"expected gate and value, an even number, along axis {axis}, got {describe(x)}")
         return gated_forward(x, **bound)
 
-    return stateless(forward, functools.partial(gated_backward, **bound), name=name, rebuild=forward)
+    def backward(x: Floats, dy: Floats) -> Floats:
+        return whole(gated_backward(x, dy, **bound))  # not as halves, for each product that reads it
+
+    return stateless(forward, backward, name=name, rebuild=forward)
 
 
 def gated_mlp(
