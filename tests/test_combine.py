@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import purenet as pn
+from purenet.combine._nested import segments_of
 from purenet.layer import run_backward
 from purenet.planning import choose
 
@@ -253,3 +254,44 @@ def test_a_broadcast_input_gradient_is_refused(wrap: Any) -> None:
     params, state = net.init(jax.random.key(0), x)
     with pytest.raises(ValueError, match=r"input gradient \(5, 1\), input \(5, 4\)"):
         pn.value_and_grad(net)(params, state, x)
+
+
+@pytest.mark.parametrize("keep", ["inputs", "nested"])
+def test_a_stack_that_runs_again_sees_what_it_saw(keep: str) -> None:
+    """With a state that the output depends on and a mask: the gradient of the plan, and the same new state. Seven
+    blocks are no whole number of segments."""
+    block = pn.serial(pn.dense(4), counter(), pn.dropout(0.3), pn.tanh())
+    planned, again = pn.repeat(block, 7), pn.repeat(block, 7, keep=keep)
+    x = jax.random.normal(jax.random.key(1), (5, 4))
+    params, state = jax.jit(planned.init)(jax.random.key(0), x)
+    state = jax.tree.map(lambda leaf: leaf + jnp.arange(7.0) / 7, state)
+
+    def pull(net: pn.Layer) -> Any:
+        def run(params: Any, state: Any, x: Any) -> Any:
+            y, new_state, residuals = net.forward(params, state, x, jax.random.key(2))
+            return new_state, run_backward(net, params, x, y if "y" in net.needs else None, residuals, jnp.cos(x))
+
+        return jax.jit(run)(params, state, x)
+
+    for mine, theirs in zip(jax.tree.leaves(pull(again)), jax.tree.leaves(pull(planned)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_segments_cover_every_block_once_with_few_inputs_at_a_time() -> None:
+    for n in range(1, 70):
+        segments = segments_of(n)
+        assert np.concatenate([part.ravel() for part in segments]).tolist() == list(range(n))
+        at_a_time = sum(len(part) for part in segments) + segments[0].shape[1]
+        assert at_a_time <= 2 * n**0.5 + 1
+
+
+def test_what_a_stack_keeps_survives_being_assembled_anew() -> None:
+    """Under with_dtype, which makes networks of changed parts; and the plan says what is kept."""
+    x = jax.ShapeDtypeStruct((4, 6), jnp.float32)
+    for keep, kept in (("plan", 12 * 2), ("inputs", 12), ("nested", 4)):
+        net = pn.repeat(pn.serial(pn.dense(6), pn.gelu()), 12, keep=keep)
+        narrow = pn.with_dtype(net, jnp.bfloat16)
+        params, state = jax.eval_shape(narrow.init, jax.random.key(0), x)
+        residuals = jax.tree.leaves(jax.eval_shape(narrow.forward, params, state, x, None)[2])
+        assert sum(leaf.size * leaf.dtype.itemsize for leaf in residuals) == kept * 4 * 6 * 2
+    assert "input of 4 of 12 blocks" in str(pn.plan(net))

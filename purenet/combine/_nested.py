@@ -29,7 +29,7 @@ from ._stack import check_shape_kept, check_stack, first, init_stack, predict_st
 
 def nested(block: Layer, n: int) -> Layer:
     """`repeat(layer, n, keep="nested")`, where `block` is `remat(layer)`."""
-    segments = cut(n)
+    segments = segments_of(n)
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
         stack = params, state, split_stack(key, n)
@@ -48,7 +48,7 @@ def nested(block: Layer, n: int) -> Layer:
         with at("repeat"):
             check_stack(params, n)
             for blocks in segments:
-                y, (new, kept) = lax.scan(run_segment, y, blocks)
+                y, (new, kept) = lax.scan(run_segment, y, jnp.asarray(blocks))
                 states.append(new)
                 inputs.append(kept)
         return y, joined(states), (stack[1:], inputs, spec(x))
@@ -112,7 +112,7 @@ def nested(block: Layer, n: int) -> Layer:
     )
 
 
-def cut(n: int) -> list[np.ndarray]:
+def segments_of(n: int) -> list[np.ndarray]:
     """The numbers of the blocks [segments, size], so that segments and the blocks of one together are the fewest;
     what is left over is a segment [1, rest] of its own."""
 
