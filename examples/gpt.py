@@ -263,7 +263,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, help="a vocabulary of tokenizers (.json) or of tiktoken")
     parser.add_argument("--checkpoint", type=Path, help="save the state there, and go on from it if it is there")
     parser.add_argument("--compare", action="store_true", help="train by jax.grad for the same time as well")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--chunk", type=int, default=50, help="steps a compiled program")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--time", type=int, default=128, help="tokens a window")

@@ -184,7 +184,7 @@ def gpt(dtype: Any = jnp.float32, batch: int = 8, time: int = 1024) -> Table:
         return lambda params, batch: jax.value_and_grad(loss)(params, *batch)
 
     def hand(keep: str) -> Any:
-        objective = pn.models.gpt_objective(config, block=256, keep=keep)
+        objective = pn.models.gpt_objective(config, block=128, keep=keep)
         return of_loss(objective if dtype == jnp.float32 else pn.with_dtype(objective, dtype))
 
     contenders = {

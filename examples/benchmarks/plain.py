@@ -17,13 +17,18 @@ DOTS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 NOTHING = jax.checkpoint_policies.nothing_saveable
 
 
+def widen(x: Any) -> Any:
+    """In float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def dense(params: Any, x: Any) -> Any:
     y = x @ params["kernel"]
     return y + params["bias"] if "bias" in params else y
 
 
 def layer_norm(params: Any, x: Any) -> Any:
-    wide = x.astype(jnp.float32)
+    wide = widen(x)
     mean = jnp.mean(wide, -1, keepdims=True)
     variance = jnp.mean((wide - mean) ** 2, -1, keepdims=True)
     normalized = ((wide - mean) * lax.rsqrt(variance + 1e-5)).astype(x.dtype)
@@ -38,7 +43,7 @@ def stack(block: Any, params: Any, x: Any, policy: Any = None) -> Any:
 
 
 def cross_entropy(logits: Any, labels: Any) -> Any:
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(widen(logits), labels).mean()
 
 
 def head_loss(kernel: Any, hidden: Any, labels: Any) -> Any:
@@ -53,7 +58,7 @@ def expert_head_loss(kernel: Any, hidden: Any, labels: Any, chunks: int = 16) ->
         return total + head_loss(kernel, *each), None
 
     rows = hidden.reshape(chunks, -1, hidden.shape[-1]), labels.reshape(chunks, -1)
-    return lax.scan(chunk, jnp.zeros((), jnp.float32), rows)[0] / chunks
+    return lax.scan(chunk, jnp.zeros((), widen(hidden).dtype), rows)[0] / chunks
 
 
 def heads_of(qkv: Any, heads: int) -> Any:
@@ -64,7 +69,7 @@ def heads_of(qkv: Any, heads: int) -> Any:
 
 def weighted_values(q: Any, k: Any, v: Any, first: Any = 0) -> Any:
     """Causal attention of the queries that stand from `first` on."""
-    scores = (q @ jnp.swapaxes(k, -1, -2)).astype(jnp.float32) * q.shape[-1] ** -0.5
+    scores = widen(q @ jnp.swapaxes(k, -1, -2)) * q.shape[-1] ** -0.5
     seen = first + jnp.arange(q.shape[-2])[:, None] >= jnp.arange(k.shape[-2])
     weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)).astype(v.dtype)
     return weights @ v
