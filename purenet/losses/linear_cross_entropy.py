@@ -197,7 +197,9 @@ def linear_cross_entropy_by_tokens_predict(
     return lax.scan(step, jnp.zeros((), wide_dtype(hidden.dtype)), chunks.numbers)[0]
 
 
-def chunk_of_tokens(hidden: Hidden, targets: Targets, chunks: Chunks, k: Any) -> tuple[Hidden, Targets]:
+def chunk_of_tokens(
+    hidden: Hidden, targets: Targets, chunks: Chunks, k: Any
+) -> tuple[Float[Array, "size features"], Targets]:
     """The tokens of chunk k; those that were in the chunk before weigh nothing."""
     labels, weights = (slice_at(x, chunks, k) for x in targets[:2])
     return slice_at(hidden, chunks, k), Targets(labels, jnp.where(chunks.is_new(k), weights, 0), targets.divisor)
