@@ -244,9 +244,9 @@ def configuration(options: argparse.Namespace, vocabulary: int) -> pn.models.GPT
     return pn.models.GPTConfig(
         vocabulary=vocabulary,
         length=max(options.time, options.write + len(PROMPT)),
-        features=128,
-        blocks=4,
-        heads=4,
+        features=options.features,
+        blocks=options.blocks,
+        heads=options.features // 32,
         norm="rms_norm",
         positions="rotary",
         qk_norm=True,
@@ -258,6 +258,8 @@ def configuration(options: argparse.Namespace, vocabulary: int) -> pn.models.GPT
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="small", choices=["small", *pn.models.GPT_SIZES])
+    parser.add_argument("--features", type=int, default=128, help="of the small size, 32 a head")
+    parser.add_argument("--blocks", type=int, default=4, help="of the small size")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the arithmetic")
     parser.add_argument("--data", type=Path, help="a file of text instead of the standard library")
     parser.add_argument("--tokenizer", type=Path, help="a vocabulary of tokenizers (.json) or of tiktoken")

@@ -56,7 +56,7 @@ def test_readme_prints_what_it_says(number: int) -> None:
 
 
 def test_readme_has_its_programs_and_commands() -> None:
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     assert len(BLOCKS[0][0].splitlines()) < 30
     commands = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)
     assert commands == [

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from programs import load
+
+SMALL_GPT = ["--features", "32", "--blocks", "2", "--time", "32", "--held-out", "2000", "--write", "12"]
+
+
+@pytest.fixture
+def optax_rules() -> Iterator[None]:
+    """The example updates by optax itself, whose schedules mix dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.mark.parametrize(("name", "epochs", "least"), [("mlp", 10, 0.95), ("lenet", 4, 0.9), ("vit", 4, 0.7)])
@@ -24,6 +36,38 @@ def test_text_is_learned() -> None:
     assert 4 < outcome.unigram_bits < 5.5
     assert outcome.bits < outcome.unigram_bits - 0.5
     assert len(outcome.sample) == len("    def ") + 20
+
+
+@pytest.mark.usefixtures("optax_rules")
+def test_gpt_learns_and_writes_and_jax_learns_beside_it() -> None:
+    module = load("gpt")
+    outcome = module.main(module.parse([*SMALL_GPT, "--steps", "40", "--rate", "0.01", "--chunk", "20", "--compare"]))
+    assert outcome.steps == 40
+    assert 3 < outcome.bits < 6  # 8 before the first step
+    assert outcome.bits_of_jax is not None
+    assert 3 < outcome.bits_of_jax < 7
+    assert 0 < len(outcome.sample) <= 12
+
+
+@pytest.mark.usefixtures("optax_rules")
+def test_gpt_goes_on_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was interrupted after its first chunk and run again ends where the whole run ends, to the last bit."""
+    module, saved = load("gpt"), []
+    save = module.save
+
+    def interrupted(path: Path, now: Any) -> None:
+        save(path, now)
+        saved.append(now.step)
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+
+    whole, halves = ([*SMALL_GPT, "--steps", "4", "--chunk", "2", "--checkpoint", str(tmp_path / n)] for n in "ab")
+    module.main(module.parse(whole))
+    monkeypatch.setattr(module, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        module.main(module.parse(halves))
+    assert module.main(module.parse(halves)).steps == 2
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_streams_of_text_go_on() -> None:

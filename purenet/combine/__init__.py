@@ -5,6 +5,7 @@
     parallel        y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
     branch          y = [f_1(x), ..., f_n(x)]          parallel by concatenation
     repeat          n equal blocks, one compiled block scanned over stacked parameters
+    reversible      y1 = x1 + f(x2), y2 = x2 + g(y1); its input is found from its output
     remat           the same y; keeps its input alone and runs forward again in the backward
     frozen          the same y; the parameters' gradients are zero and cost nothing
     tied            one parameter in several places, its gradient the sum over them
@@ -13,6 +14,7 @@
     weight_norm, weight_standardize, spectral_norm
                     a layer with its kernel computed from another one
     per_example     the objective of one example over a batch, by jax.vmap
+    head_objective  the objective of a network whose loss has parameters, such as the output head's
 
 They know the contract of `purenet.layer`, not the layers.
 """
