@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from ..annotations import Array, Int
+from ..errors import LayerValueError
 from ..precision import wide_dtype, widen
 from .attention import (
     Bias,
@@ -207,6 +208,8 @@ def block_scores(
 
 
 def block_sizes(q: Any, k: Any, block: Block) -> tuple[int, int]:
+    if not q.shape[-3] or not k.shape[-3]:
+        raise LayerValueError(f"expected at least one query and one key, got {q.shape[-3]} and {k.shape[-3]}")
     rows, columns = block if isinstance(block, tuple) else (block, block)
     return balanced(q.shape[-3], rows), balanced(k.shape[-3], columns)
 

@@ -30,9 +30,8 @@ from .chunks import Chunks, add_at, equal_chunks, slice_at
 from .cross_entropy import check_label_range, widen_integers
 from .reduction import check_reduction
 
-Head = dict[
-    str, Array
-]  # kernel [d, vocabulary] or its transpose as embedding [vocabulary, d], and perhaps bias [vocabulary]
+# kernel [d, vocabulary] or its transpose as embedding [vocabulary, d], and perhaps bias [vocabulary]
+Head = dict[str, Array]
 Hidden = Float[Array, "tokens features"]
 Logits = Float[Array, "tokens columns"]
 Tokens = Float[Array, " tokens"]

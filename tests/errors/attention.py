@@ -224,4 +224,9 @@ TABLE: Table = {
         TypeError,
         "projections: expected 3 inputs or these and a mask, got tuple of 2",
     ),
+    "attend, blocks of no steps": (
+        forward(pn.attend(2, block=2), (), jnp.ones((2, 0, 12))),
+        ValueError,
+        "attend: expected at least one query and one key, got 0 and 0",
+    ),
 }
