@@ -46,7 +46,7 @@ def report(title: str, seconds: dict[str, list[float]], tokens: int, baseline: s
     for name, own in seconds.items():
         ratio = np.median(np.array(seconds[baseline]) / np.array(own))
         middle = float(np.median(own))
-        share = "" if flops is None else f", {flops / middle / 1e12:.0f} TFLOP/s"
+        share = "" if flops is None else f", {flops / middle / 1e9:,.0f} GFLOP/s"
         print(f"| {name} | {1000 * middle:,.1f} | {tokens / middle:,.0f}{share} | {ratio:.2f} |")
 
 
@@ -186,7 +186,7 @@ def ceiling(dtype: Any, size: int = 8192) -> float:
 def main(options: argparse.Namespace) -> None:
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {platform.machine()}")
     if options.gpt2:
-        print(f"ceiling of matrix products in bfloat16: {ceiling(jnp.bfloat16) / 1e12:.0f} TFLOP/s")
+        print(f"ceiling of matrix products in bfloat16: {ceiling(jnp.bfloat16) / 1e9:,.0f} GFLOP/s")
         config = pn.models.GPT_SIZES["124m"]._replace(vocabulary=50304)
         gpt_step(config, options.batch, 1024, jnp.bfloat16, options.block, options.rounds)
         attention(1, 4096, 12, jnp.bfloat16, options.block or 512, options.rounds)
