@@ -35,9 +35,9 @@ END_OF_LINE = "\r" if sys.stdout.isatty() else "\n"
 
 
 class Tokens(NamedTuple):
-    """How text becomes numbers and back; `count` is one more than the largest number."""
+    """How text becomes numbers below `vocabulary`, and back."""
 
-    count: int
+    vocabulary: int
     encode: Callable[[str], list[int]]
     decode: Callable[[Iterable[int]], str]
 
@@ -64,12 +64,12 @@ def bytes_as_tokens() -> Tokens:
 def tokens_of_file(path: Path) -> Tokens:
     """Of a vocabulary of `tokenizers` (.json) or of `tiktoken` (lines of a token in base 64 and its rank)."""
     if path.suffix == ".json":
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # pyright: ignore[reportMissingImports]
 
         found = Tokenizer.from_file(str(path))
         return Tokens(found.get_vocab_size(), lambda text: found.encode(text).ids, lambda codes: found.decode([*codes]))
-    import tiktoken
-    from tiktoken.load import load_tiktoken_bpe
+    import tiktoken  # pyright: ignore[reportMissingImports]
+    from tiktoken.load import load_tiktoken_bpe  # pyright: ignore[reportMissingImports]
 
     words = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
     ranks = load_tiktoken_bpe(str(path))
@@ -87,7 +87,7 @@ def read(path: Path | None) -> tuple[str, str]:
     return "".join(text for i, text in enumerate(texts) if i % 10), "".join(texts[::10])
 
 
-def make_training(gradient: Callable[..., Any], optimizer: Any, options: argparse.Namespace) -> Callable[..., Any]:
+def make_training(gradient: Callable[..., Any], optimizer: Any, options: argparse.Namespace) -> Any:
     """`train(state, text, steps) -> (state, losses)`: a scan of steps, each on windows of the text drawn at random."""
 
     def step(now: TrainState, text: Any) -> tuple[TrainState, Any]:
@@ -141,12 +141,12 @@ def learn(gradient: Callable[..., Any], start: TrainState, text: Any, options: a
 def steps_within(gradient: Callable[..., Any], start: TrainState, text: Any, options: argparse.Namespace) -> int:
     """How many steps, in whole chunks, fit into `options.seconds`: the second chunk's time tells."""
     train = make_training(gradient, make_optimizer(options.steps, options), options)
-    now = start
-    for _ in range(2):
-        begin = time.perf_counter()
-        now, losses = train(jax.tree.map(jnp.copy, now), text, options.chunk)
-        losses.block_until_ready()
-        taken = time.perf_counter() - begin
+    now, losses = train(jax.tree.map(jnp.copy, start), text, options.chunk)
+    losses.block_until_ready()
+    begin = time.perf_counter()
+    _, losses = train(now, text, options.chunk)
+    losses.block_until_ready()
+    taken = time.perf_counter() - begin
     return int(start.step) + max(1, int(options.seconds / taken)) * options.chunk
 
 
@@ -193,7 +193,7 @@ def main(options: argparse.Namespace) -> Outcome:
     text, held_out = read(options.data)
     held_out = held_out[: options.held_out]
     codes = jnp.asarray(np.array(tokens.encode(text), np.int32))
-    config = configuration(options, tokens.count)
+    config = configuration(options, tokens.vocabulary)
     objective = pn.models.gpt_objective(config, block=options.block, keep=options.keep)
     plain = pn.objective(pn.models.gpt(config), pn.losses.softmax_cross_entropy())
     if options.dtype == "bfloat16":

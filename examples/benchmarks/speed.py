@@ -15,7 +15,7 @@ import functools
 import platform
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ def gpt_step(config: Any, batch: int, time: int, dtype: Any, block: int | None, 
 
 def torch_step(config: Any, batch: int, time: int) -> Runs:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
         from torch_gpt import GPT
     except ImportError:
         return {}
@@ -155,7 +155,7 @@ def attention(batch: int, time: int, heads: int, dtype: Any, block: int, rounds:
 
         return gradients
 
-    def library(implementation: str) -> Any:
+    def library(implementation: Literal["xla", "cudnn"]) -> Any:
         return by_autodiff(
             functools.partial(jax.nn.dot_product_attention, is_causal=True, implementation=implementation)
         )

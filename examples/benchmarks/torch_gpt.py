@@ -1,5 +1,6 @@
 """GPT-2 in PyTorch, for the comparison of speed: its own attention kernel, its own layers."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from typing import Any
