@@ -1,18 +1,17 @@
 """Strict JAX for every test: no silent broadcasting, no silent promotion, typed keys used once, warnings are errors.
 
 Tests that share compiled programs run in one process: those of one row of the table, else those of one file.
-Most of a test's time is compiling programs that run once, so machine code is compiled in a hurry; XLA's own passes,
-which decide about numbers and memory, are all there.
 """
 
 import os
 from typing import Any
 
-HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
+from hurry import FLAGS
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+
+import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -20,11 +19,29 @@ jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
 
 
-@pytest.hookimpl(tryfirst=True)
+def shared(nodeid: str) -> str:
+    """What a test's compiled programs are shared within: a row of test_properties.py, else a file."""
+    path, _, test = nodeid.partition("::")
+    if not path.endswith("test_properties.py"):
+        return path
+    return test.partition("[")[2].removesuffix("]").split("-")[-1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files and rows to a process. (xdist 3.8 forgets its own groups under pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shared(nodeid)
+
+    return Sharing(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Files first and the many short rows last, so that all processes end together."""
+    items.sort(key=lambda item: item.path.name == "test_properties.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from hurry import AS_FOR_USERS
 
 from purenet.flops import matmul_flops
 
@@ -19,7 +20,7 @@ class Cost(NamedTuple):
 def cost(function: Callable[..., Any], *args: Any) -> Cost:
     """Compile `function` for arrays or shapes and read what it takes; nothing is run."""
     traced = jax.jit(function).trace(*args)
-    memory = traced.lower().compile().memory_analysis()
+    memory = traced.lower().compile(compiler_options=AS_FOR_USERS).memory_analysis()
     assert memory is not None
     return Cost(memory.temp_size_in_bytes, matmul_flops(traced.jaxpr.jaxpr))
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cost import cost
 from programs import load
 
 import purenet as pn
@@ -37,7 +38,7 @@ def everyday_rules() -> Iterator[None]:
 def costs(memory: ModuleType, everyday_rules: None) -> dict[str, Any]:
     table = memory.gpt()
     names = (PLAIN, EXPERT, "purenet, keep plan", "purenet, keep inputs")
-    return {name: memory.cost(table.contenders[name], table.args) for name in names}
+    return {name: cost(table.contenders[name], *table.args) for name in names}
 
 
 def test_a_sixth_of_the_bytes_at_fewer_products(costs: dict[str, Any]) -> None:

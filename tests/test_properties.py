@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cases import CASES, FEATURES, Case
 from cost import cost, kept_bytes
+from hurry import AS_FOR_USERS
 from hypothesis import given, settings, strategies as st
 
 import purenet as pn
@@ -22,8 +23,7 @@ BATCH = 5
 
 def each(cases: list[Case]) -> Any:
     """A test a row; all tests of a row run in one process, which compiles the row once: see conftest."""
-    rows = [pytest.param(case, id=case.name, marks=pytest.mark.xdist_group(case.name)) for case in cases]
-    return pytest.mark.parametrize("case", rows)
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
 each_case = each(CASES)
@@ -61,13 +61,33 @@ class Twin:
         y, vjp = jax.vjp(value, inexact)
         return y, vjp(dy)[0]
 
+    def jit(self, function: Callable[..., Any]) -> Any:
+        # noise is float32 in every dtype, and in a hurry its last bit depends on what is fused with it
+        return jax.jit(function, compiler_options=AS_FOR_USERS if self.case.random else None)
+
     @functools.cached_property
     def compiled_pull(self) -> Any:
-        return jax.jit(self.pull)
+        return self.jit(self.pull)
 
     @functools.cached_property
     def pulled(self) -> Any:
         return self.compiled_pull(*self.arguments)
+
+    @functools.cached_property
+    def by_autodiff(self) -> Any:
+        """jax.vjp's gradient, and its derivative along `direction`, of one program."""
+        return self.along(self.pull_by_autodiff)
+
+    def along(self, pull: Any) -> Any:
+        """(gradient, Hessian-vector product): forward mode in a direction of parameters and input."""
+        inexact, rest = split_floating((self.params, self.x))
+
+        def gradient(inexact: Any) -> Any:
+            params, x = join(inexact, rest)
+            return jax.tree.leaves(pull(params, self.state, x, self.dy)[1])
+
+        direction = [np.sin(3 * np.asarray(leaf)) for leaf in inexact]
+        return self.jit(lambda *point: jax.jvp(gradient, *point))((inexact,), (direction,))
 
     @functools.cached_property
     def predicted(self) -> Any:
@@ -78,16 +98,13 @@ class Twin:
 def twin64(name: str) -> Twin:
     case = next(case for case in CASES if case.name == name)
 
-    def draw() -> Any:
-        init_key, x_key, noise_key = jax.random.split(jax.random.key(7), 3)
+    init_key, x_key = jax.random.split(jax.random.key(7))
+    with jax.enable_x64(True):  # operation by operation: rows share the programs of random numbers
         x = in_dtype(case.x(x_key, BATCH), jnp.float64)
         params, state = case.layer.init(init_key, x)
-        return jax.tree.map(lambda p, n: p + 0.3 * n, params, noise(noise_key, params)), state, x
-
-    with jax.enable_x64(True):
-        params, state, x = jax.jit(draw)()
+        params = jax.device_put(jax.tree.map(lambda p, n: np.asarray(p) + 0.3 * n, params, noise(7, params)))
         y = jax.eval_shape(Twin(case, params, state, x).value, params, state, x)
-        return Twin(case, params, state, x, jax.jit(lambda: noise(jax.random.key(12), y))())
+        return Twin(case, params, state, x, jax.device_put(noise(12, y)))
 
 
 @functools.cache
@@ -97,11 +114,9 @@ def narrow_twin(name: str, dtype: str) -> Twin:
     return Twin(wide.case, *rounded(wide.arguments, jnp.dtype(dtype)))
 
 
-def noise(key: Any, tree: Any) -> Any:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(len(leaves), 1))
-    drawn = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=False)]
-    return jax.tree.unflatten(structure, drawn)
+def noise(seed: int, tree: Any) -> Any:
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(leaf.dtype), tree)
 
 
 def rounded(tree: Any, dtype: Any) -> Any:
@@ -109,10 +124,14 @@ def rounded(tree: Any, dtype: Any) -> Any:
 
     def round_leaf(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.asarray(np.asarray(leaf).astype(dtype))
+            return jax.device_put(np.asarray(leaf).astype(dtype))
         return np.asarray(leaf, np.int32) if leaf.dtype == np.int64 else leaf
 
     return jax.tree.map(round_leaf, tree)
+
+
+def widened(narrow: Any, wide: Any) -> Any:
+    return jax.device_put(np.asarray(narrow).astype(wide.dtype))
 
 
 def in_dtype(tree: Any, dtype: Any) -> Any:
@@ -154,8 +173,7 @@ def test_gradient_equals_autodiff(case: Case) -> None:
     """A gradient that is zero proves nothing: only rows that say so may have one."""
     with jax.enable_x64(True):
         twin = twin64(case.name)
-        expected = jax.jit(twin.pull_by_autodiff)(*twin.arguments)[1]
-        found = differences(twin.pulled[1], expected)
+        found = differences(twin.pulled[1], twin.by_autodiff[0])
     assert found
     for error, scale in found:
         assert error <= case.bound * scale, f"{error} of {scale}"
@@ -226,12 +244,12 @@ def test_vmap_of_one_example_equals_the_batch(case: Case) -> None:
     with jax.enable_x64(True):
         twin = twin64(case.name)
         y, (dparams, dx) = twin.pulled
-        share = twin.dy / BATCH if case.reduction == "mean" else twin.dy
+        share = np.asarray(twin.dy) / BATCH if case.reduction == "mean" else twin.dy
         one_by_one = jax.jit(jax.vmap(twin.pull, (None, None, 0, None if case.reduction else 0)))
         ys, (dparams_each, dx_each) = one_by_one(twin.params, twin.state, twin.x, share)
-        assert_close(LOSS_KINDS[case.reduction](ys) if case.reduction else ys, y, 1e-13)
+        assert_close(LOSS_KINDS[case.reduction](np.asarray(ys)) if case.reduction else ys, y, 1e-13)
         assert_close(dx_each, dx, 1e-13)
-        assert_close(jax.tree.map(lambda leaf: np.sum(leaf, 0), dparams_each), dparams, 1e-13)
+        assert_close(jax.tree.map(lambda leaf: np.sum(np.asarray(leaf), 0), dparams_each), dparams, 1e-13)
 
 
 @each_case
@@ -258,13 +276,13 @@ def test_bfloat16_is_as_accurate_as_autodiff(case: Case) -> None:
     Rounding a right result to bfloat16 alone costs up to 2^-9.
     """
     twin, wide = narrow_twin(case.name, "bfloat16"), twin64(case.name)
-    by_autodiff = jax.jit(twin.pull_by_autodiff)
+    by_autodiff = twin.jit(twin.pull_by_autodiff)
     squares: list[tuple[Any, Any, Any]] = []
     for turn in range(4):
         dy = jax.tree.map(lambda dy, turn=turn: rounded(np.sin(9 * turn + 5 * np.asarray(dy)), jnp.bfloat16), wide.dy)
         arguments = *twin.arguments[:3], dy
         with jax.enable_x64(True):
-            truth = wide.compiled_pull(*rounded(arguments, np.float64))[1]
+            truth = wide.compiled_pull(*jax.tree.map(widened, arguments, wide.arguments))[1]
         hand, auto = twin.compiled_pull(*arguments)[1], by_autodiff(*arguments)[1]
         squares.append((square_errors(hand, truth), square_errors(auto, truth), square_errors(truth, None)))
     hand, auto, scale = (np.sqrt(np.mean(parts, 0)) for parts in zip(*squares, strict=True))
@@ -363,16 +381,6 @@ def test_second_order_equals_autodiff(case: Case) -> None:
     """Forward mode through forward and backward, in a direction of parameters and input: a Hessian-vector product."""
     with jax.enable_x64(True):
         twin = twin64(case.name)
-        inexact, rest = split_floating((twin.params, twin.x))
-        direction = [np.sin(3 * leaf) for leaf in inexact]
-
-        def along(pull: Any) -> Any:
-            def gradient(inexact: Any) -> Any:
-                params, x = join(inexact, rest)
-                return jax.tree.leaves(pull(params, twin.state, x, twin.dy)[1])
-
-            return jax.jit(lambda inexact, direction: jax.jvp(gradient, (inexact,), (direction,))[1])
-
-        hessian, expected = (along(pull)(inexact, direction) for pull in (twin.pull, twin.pull_by_autodiff))
+        hessian, expected = twin.along(twin.pull)[1], twin.by_autodiff[1]
         largest = max(scale for _, scale in differences(expected, expected))
         assert all(difference <= 1e-12 * max(largest, 1.0) for difference, _ in differences(hessian, expected))
