@@ -57,17 +57,17 @@ def run_autoencoder(options: argparse.Namespace) -> dict[str, float]:
     images, others = load()
     net = models.autoencoder(PIXELS, options.latent, hidden=options.hidden)
     params = train(pn.objective(net, losses.squared_error("batch_mean")), images, options)
-    rebuilt = {
+    recomputed = {
         "mean image": np.broadcast_to(images.mean(0), others.shape),
         "principal components": principal_components(images, others, options.latent),
         "autoencoder": np.asarray(jax.jit(net.predict)(params, (), others)),
     }
-    errors = {name: float(np.mean(np.sum(np.square(image - others), -1))) for name, image in rebuilt.items()}
+    errors = {name: float(np.mean(np.sum(np.square(image - others), -1))) for name, image in recomputed.items()}
     print(f"squared error of a held-out digit through {options.latent} numbers")
     for name, error in errors.items():
         print(f"    {name:24}{error:8.3f}")
     if options.plot:
-        draw(options.plot, [every(others), *map(every, rebuilt.values())], ["digit", *rebuilt])
+        draw(options.plot, [every(others), *map(every, recomputed.values())], ["digit", *recomputed])
     return errors
 
 

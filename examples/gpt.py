@@ -176,7 +176,7 @@ def bits_per_character(
 def write(config: pn.models.GPTConfig, params: Any, tokens: Tokens, options: argparse.Namespace) -> tuple[str, float]:
     """(what the model makes of the prompt, tokens a second), with its cache of keys and values."""
     prompt = jnp.asarray(tokens.encode(PROMPT), jnp.int32)[None]
-    steps = min(options.write, config.length - prompt.shape[1])
+    steps = min(options.write, config.context_length - prompt.shape[1])
 
     def run(params: Any, key: Any) -> Any:
         return pn.models.generate(config, params, prompt, steps, key=key, temperature=options.temperature, top_p=0.95)
@@ -240,10 +240,10 @@ def by_autodiff(objective: pn.Layer) -> Callable[..., Any]:
 def configuration(options: argparse.Namespace, vocabulary: int) -> pn.models.GPTConfig:
     """GPT-2's published size, or a small model with what came after GPT-2, which learns faster."""
     if options.size != "small":
-        return pn.models.GPT_SIZES[options.size]._replace(vocabulary=vocabulary, length=options.time)
+        return pn.models.GPT_SIZES[options.size]._replace(vocab_size=vocabulary, context_length=options.time)
     return pn.models.GPTConfig(
-        vocabulary=vocabulary,
-        length=max(options.time, options.write + len(PROMPT)),
+        vocab_size=vocabulary,
+        context_length=max(options.time, options.write + len(PROMPT)),
         features=options.features,
         blocks=options.blocks,
         heads=options.features // 32,
@@ -251,7 +251,7 @@ def configuration(options: argparse.Namespace, vocabulary: int) -> pn.models.GPT
         positions="rotary",
         qk_norm=True,
         use_bias=False,
-        deviation=0.09,
+        init_std=0.09,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from . import layers, losses
 from .combine import (
-    branch,
+    concatenate,
     frozen,
     head_objective,
     parallel,
@@ -37,7 +37,6 @@ from .layers import (
     adaptive_avg_pool,
     adaptive_max_pool,
     alpha_dropout,
-    attend,
     avg_pool,
     batch_norm,
     bidirectional,
@@ -45,10 +44,10 @@ from .layers import (
     conv,
     conv_transpose,
     crop,
-    cross_attend,
     cross_attention,
     dense,
     depthwise_conv,
+    dot_product_attention,
     drop_path,
     dropout,
     elu,
@@ -86,6 +85,7 @@ from .layers import (
     mish,
     mixture_of_experts,
     multi_head_attention,
+    packed_attention,
     pad,
     pixel_shuffle,
     pixel_unshuffle,
@@ -107,7 +107,7 @@ from .layers import (
     softsign,
     spatial_dropout,
     squeeze_and_excitation,
-    stacked,
+    stacked_rnn,
     swap_axes,
     swiglu,
     swish,
@@ -121,7 +121,7 @@ from .summarize import summary
 
 if _TYPE_CHECKING:
     from . import data, files, models, train
-    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient, check_strength
+    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient, mutation_test
 
 __version__ = _version("purenet")
 
@@ -134,7 +134,7 @@ _CHECKING = (
     "assert_gradients",
     "check",
     "check_gradient",
-    "check_strength",
+    "mutation_test",
 )
 _LAZY_NAMES = dict.fromkeys(_CHECKING, "checking")
 
@@ -165,24 +165,22 @@ __all__ = [
     "alpha_dropout",
     "as_function",
     "assert_gradients",
-    "attend",
     "avg_pool",
     "batch_norm",
     "bidirectional",
-    "branch",
     "celu",
     "check",
     "check_gradient",
-    "check_strength",
     "clipped_value_and_grad",
+    "concatenate",
     "conv",
     "conv_transpose",
     "crop",
-    "cross_attend",
     "cross_attention",
     "data",
     "dense",
     "depthwise_conv",
+    "dot_product_attention",
     "drop_path",
     "dropout",
     "elu",
@@ -227,7 +225,9 @@ __all__ = [
     "mixture_of_experts",
     "models",
     "multi_head_attention",
+    "mutation_test",
     "objective",
+    "packed_attention",
     "pad",
     "parallel",
     "per_example",
@@ -260,7 +260,7 @@ __all__ = [
     "spatial_dropout",
     "spectral_norm",
     "squeeze_and_excitation",
-    "stacked",
+    "stacked_rnn",
     "stateless",
     "summary",
     "swap_axes",

@@ -1,8 +1,8 @@
-"""What is rebuilt in the backward must not be merged with the forward's copy, or it is kept after all.
+"""What is recomputed in the backward must not be merged with the forward's copy, or it is kept after all.
 
 Inside `lax.scan` nothing needs to be done: only what is carried out of the loop is stored. Outside, XLA merges equal
 computations, unless an optimisation barrier makes them differ; with the incoming cotangent behind the same barrier
-the rebuilding cannot be moved early either. On the CPU a barrier has been measured to save nothing and to cost the
+the recomputing cannot be moved early either. On the CPU a barrier has been measured to save nothing and to cost the
 arithmetic twice, so there it is left out and XLA merges.
 """
 
@@ -17,7 +17,7 @@ from jax import lax
 from .annotations import PyTree
 
 
-def not_before(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
+def after(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
     """(dy, x), where what is computed from x waits for dy, on accelerators.
 
     Keys go through as numbers, so that what is drawn from them anew is not the first draw, kept.
@@ -33,8 +33,8 @@ def not_before(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
     return jax.tree.unflatten(tree, drawn)
 
 
-def waiting(x: PyTree, dy: PyTree) -> PyTree:
-    """x for what is computed from it element by element, which then waits for dy as behind `not_before`.
+def gate_on(x: PyTree, dy: PyTree) -> PyTree:
+    """x for what is computed from it element by element, which then waits for dy as behind `after`.
 
     A barrier makes a copy of what goes through, of a slice of a scan's stack for instance. Here it is a number alone, a
     one that is there when dy is: x is multiplied by it, in the same pass as the rest.
@@ -53,7 +53,7 @@ def waiting(x: PyTree, dy: PyTree) -> PyTree:
     return jax.tree.map(times_one, x)
 
 
-def whole(x: PyTree) -> PyTree:
+def materialize(x: PyTree) -> PyTree:
     """x written once, on accelerators, where XLA would rather make its parts anew for each that reads it."""
     return lax.platform_dependent(x, cpu=lambda same: same, default=lax.optimization_barrier)
 

@@ -32,7 +32,7 @@ class LayerTypeError(LayerError, TypeError):
 
 
 @contextmanager
-def at(step: str) -> Iterator[None]:
+def layer_scope(step: str) -> Iterator[None]:
     """Everything inside happens in layer `step`: errors, profiles and compiled operations carry the name."""
     try:
         with jax.named_scope(step):

@@ -1,6 +1,6 @@
 """Networks whose layers hand something else back than their parameters' gradient: a norm, a record, new parameters.
 
-What is handed back (`layer.Instead`) comes out where the gradient of those parameters would, stacked where they are
+What is handed back (`layer.Replacement`) comes out where the gradient of those parameters would, stacked where they are
 stacked, as long as the combinators around only hand gradients on. Those that compute with them, or that are not known
 here, are changed as one layer with all that is inside: slower, but right.
 """

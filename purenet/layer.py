@@ -1,8 +1,8 @@
 """The contract: a layer is a handful of pure functions, its backward pass written out by hand.
 
 A layer says what its backward reads. `needs` names its own input "x", its own output "y", both or neither, and
-`rebuild` computes the output again without a matrix product. The combinators then keep each value once and
-rebuild the cheap ones, so that networks are lean by composition.
+`recompute` computes the output again without a matrix product. The combinators then keep each value once and
+recompute the cheap ones, so that networks are lean by composition.
 
 Everything here works on plain pytrees and under jit, vmap and scan.
 """
@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from .annotations import Array, PyTree
-from .barrier import not_before
-from .errors import LayerTypeError, LayerValueError, at
+from .barrier import after
+from .errors import LayerTypeError, LayerValueError, layer_scope
 
 Params = PyTree
 State = PyTree
@@ -37,11 +37,11 @@ class Layer(NamedTuple):
       None unless `needs` names them. The gradient of an integer input is None.
     - `predict(params, state, x) -> y`, at inference: no residuals, no randomness, frozen statistics.
     - `needs`: which of its own input "x" and output "y" the backward reads.
-    - `rebuild(params, x, residuals) -> y` where that costs no matrix product, else None; x is None unless
-      `rebuild_needs` names it.
+    - `recompute(params, x, residuals) -> y` where that costs no matrix product, else None; x is None unless
+      `recompute_needs` names it.
     - `name` stands in paths and tables; `keeps` names what `residuals` holds; `parts` are the layers inside a
       combinator with their keys; `values` is the combinator's plan, which `purenet.plan` prints.
-    - `assemble(layers) -> Layer` gives the same combinator made of other parts, in the order of `parts`.
+    - `with_parts(layers) -> Layer` gives the same combinator made of other parts, in the order of `parts`.
     - `squared_norm`: how to have |dparams|^2 without dparams, for `purenet.per_example_norms`.
     - `reverse`: how the backward finds x from y besides, so that a stack of such layers keeps no inputs.
     """
@@ -51,19 +51,19 @@ class Layer(NamedTuple):
     backward: Callable[..., Any]
     predict: Callable[..., Any]
     needs: tuple[str, ...] = ("x",)
-    rebuild: Callable[..., Any] | None = None
-    rebuild_needs: tuple[str, ...] = ("x",)
+    recompute: Callable[..., Any] | None = None
+    recompute_needs: tuple[str, ...] = ("x",)
     name: str = "layer"
     keeps: tuple[str, ...] = ()
     parts: tuple[tuple[str, Layer], ...] = ()
     values: tuple[Value, ...] = ()
-    assemble: Callable[[Sequence[Layer]], Layer] | None = None
+    with_parts: Callable[[Sequence[Layer]], Layer] | None = None
     squared_norm: SquaredNorm | None = None
     reverse: Reverse | None = None
 
 
 class Value(NamedTuple):
-    """What becomes of one value between forward and backward: "kept", "rebuilt" or "dropped", and why."""
+    """What becomes of one value between forward and backward: "kept", "recomputed" or "dropped", and why."""
 
     label: str
     fate: str
@@ -94,7 +94,7 @@ class Reverse(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Instead:
+class Replacement:
     """What a backward hands back in the place of its parameters' gradient: their norm, say, or updated parameters.
 
     Combinators that only hand gradients on, such as `serial` and `repeat`, hand this on too, and what compares
@@ -117,7 +117,7 @@ def stateless(
     init: Callable[[Any, Any], Params] | None = None,
     needs: tuple[str, ...] = ("x",),
     keeps: tuple[str, ...] = (),
-    rebuild: Callable[..., Any] | None = None,
+    recompute: Callable[..., Any] | None = None,
     squared_norm: Callable[..., Any] | None = None,
 ) -> Layer:
     """Lift plain twins to a layer without state and randomness.
@@ -126,7 +126,7 @@ def stateless(
 
         forward([params], x) -> y                                 or (y, residuals) with `keeps`
         backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with `init`
-        rebuild([params], x, [residuals]) -> y
+        recompute([params], x, [residuals]) -> y
         squared_norm([params], [x], [y], [residuals], dy) -> |dparams|^2
 
     `[params]` is there when `init(key, x) -> params` is given, `[x]` and `[y]` when `needs` names them and
@@ -140,11 +140,11 @@ def stateless(
     def init_layer(key: Key, x: PyTree) -> tuple[Params, State]:
         if init is None:
             return no_params(key, x)
-        with at(name):
+        with layer_scope(name):
             return init(key, x), ()
 
     def run(params: Params, x: PyTree) -> tuple[PyTree, Residuals]:
-        with at(name):
+        with layer_scope(name):
             result = forward(*own(params), x)
         return result if keeps else (result, ())
 
@@ -157,19 +157,19 @@ def stateless(
         return *own(params), *(value for is_read, value in reads if is_read), dy
 
     def backward_layer(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
-        with at(name):
+        with layer_scope(name):
             result = backward(*read(params, x, y, residuals, dy))
         return ((), result) if init is None else result
 
     def norm_of_layer(*args: Any) -> Array:
         assert squared_norm is not None
-        with at(name):
+        with layer_scope(name):
             return squared_norm(*read(*args))
 
-    def rebuild_layer(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert rebuild is not None
-        with at(name):
-            return rebuild(*own(params), x, *((residuals,) if keeps else ()))
+    def recompute_layer(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert recompute is not None
+        with layer_scope(name):
+            return recompute(*own(params), x, *((residuals,) if keeps else ()))
 
     return Layer(
         init=init_layer,
@@ -177,7 +177,7 @@ def stateless(
         backward=backward_layer,
         predict=lambda params, state, x: run(params, x)[0],
         needs=needs,
-        rebuild=None if rebuild is None else rebuild_layer,
+        recompute=None if recompute is None else recompute_layer,
         name=name,
         keeps=keeps,
         squared_norm=None if squared_norm is None else SquaredNorm(backward_layer, norm_of_layer),
@@ -191,7 +191,7 @@ def run_backward(
     x = x if "x" in layer.needs else None
     y = y if "y" in layer.needs else None
     dparams, dx = layer.backward(params, x, y, residuals, dy)
-    with at(layer.name):
+    with layer_scope(layer.name):
         check_gradient(dparams, params, "parameter")
         if x is not None:
             check_gradient(dx, x, "input")
@@ -209,7 +209,7 @@ def run_reverse(
     """(dparams, dx, x) of a layer that reverses, the gradients compared with what they belong to."""
     assert layer.reverse is not None
     dparams, dx, x = layer.reverse.rule(params, y, residuals, dy)
-    with at(layer.name):
+    with layer_scope(layer.name):
         check_gradient(dparams, params, "parameter")
         check_gradient(dx, x, "input")
     return dparams, dx, x
@@ -220,10 +220,10 @@ def objective(net: Layer, loss: Layer) -> Layer:
 
     `loss` is a layer of `purenet.losses` (or your own) whose input is the pair (predictions, targets).
     What stands between them, the predictions, is kept when the loss or the network reads it and the network
-    cannot rebuild it. `predict` gives the loss at inference.
+    cannot recompute it. `predict` gives the loss at inference.
     """
-    rebuilt = net.rebuild is not None and "y" not in net.needs and "x" in loss.needs
-    kept = ("y" in net.needs or "x" in loss.needs) and not rebuilt
+    recomputed = net.recompute is not None and "y" not in net.needs and "x" in loss.needs
+    kept = ("y" in net.needs or "x" in loss.needs) and not recomputed
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
         inputs, targets = pair(x)
@@ -235,10 +235,10 @@ def objective(net: Layer, loss: Layer) -> Layer:
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         inputs, targets = x
         net_residuals, loss_residuals, predictions = residuals
-        if rebuilt:
-            assert net.rebuild is not None
-            dy, (x_again, saved) = not_before(dy, (inputs, net_residuals))
-            predictions = net.rebuild(params, x_again, saved)
+        if recomputed:
+            assert net.recompute is not None
+            dy, (x_again, saved) = after(dy, (inputs, net_residuals))
+            predictions = net.recompute(params, x_again, saved)
         # value = loss(predictions, targets)
         _, (dpredictions, dtargets) = run_backward(loss, (), (predictions, targets), y, loss_residuals, dy)
         # predictions = net(inputs)
@@ -250,8 +250,8 @@ def objective(net: Layer, loss: Layer) -> Layer:
         return loss.predict((), (), (net.predict(params, state, inputs), targets))
 
     reads = [f"{loss.name} reads it"] * ("x" in loss.needs) + ["the network reads its output"] * ("y" in net.needs)
-    fate = "kept" if kept else "rebuilt" if rebuilt else "dropped"
-    why = "; ".join(reads + ["the network rebuilds it"] * rebuilt) or "nothing reads it"
+    fate = "kept" if kept else "recomputed" if recomputed else "dropped"
+    why = "; ".join(reads + ["the network recomputes it"] * recomputed) or "nothing reads it"
     return Layer(
         init=lambda key, x: net.init(key, pair(x)[0]),
         forward=forward,
@@ -261,7 +261,7 @@ def objective(net: Layer, loss: Layer) -> Layer:
         name="objective",
         parts=((".net", net), (".loss", loss)),
         values=(Value("predictions", fate, why),),
-        assemble=lambda parts: objective(*parts),
+        with_parts=lambda parts: objective(*parts),
     )
 
 
@@ -397,19 +397,19 @@ def check_gradient(gradient: PyTree, target: PyTree, what: str) -> None:
 
 def without_replaced(gradient: PyTree, target: PyTree) -> tuple[PyTree, PyTree]:
     """Both without those parts where something else stands in the gradient's place."""
-    if not any(map(is_instead, jax.tree.leaves(gradient, is_leaf=is_instead))):
+    if not any(map(is_replacement, jax.tree.leaves(gradient, is_leaf=is_replacement))):
         return gradient, target
-    kept = jax.tree.map(lambda leaf: None if is_instead(leaf) else leaf, gradient, is_leaf=is_instead)
+    kept = jax.tree.map(lambda leaf: None if is_replacement(leaf) else leaf, gradient, is_leaf=is_replacement)
     return kept, jax.tree.map(
-        lambda leaf, own: None if is_instead(leaf) else own,
+        lambda leaf, own: None if is_replacement(leaf) else own,
         gradient,
         target,
-        is_leaf=lambda leaf: leaf is None or is_instead(leaf),
+        is_leaf=lambda leaf: leaf is None or is_replacement(leaf),
     )
 
 
-def is_instead(leaf: Any) -> bool:
-    return isinstance(leaf, Instead)
+def is_replacement(leaf: Any) -> bool:
+    return isinstance(leaf, Replacement)
 
 
 def leaves_with_paths(tree: PyTree) -> list[tuple[str, Any]]:

@@ -27,9 +27,9 @@ from .combine import per_example
 from .combine._named import is_stateless, spec
 from .combine._per_example import batch_size
 from .combine._with_dtype import cast_like, widest
-from .errors import LayerValueError, at
+from .errors import LayerValueError, layer_scope
 from .handing_on import changed_inside, code
-from .layer import Instead, Key, Layer, Params, Residuals, State, check_scalar, is_instead, run_backward
+from .layer import Key, Layer, Params, Replacement, Residuals, State, check_scalar, is_replacement, run_backward
 from .layers import identity
 from .precision import widen
 from .static import Static
@@ -47,7 +47,7 @@ def per_example_norms(objective: Layer) -> Callable[..., Norms]:
     """
 
     def norms(params: Params, state: State, x: PyTree, key: Key = None) -> Norms:
-        with at("per_example_norms"):
+        with layer_scope("per_example_norms"):
             _, handed_back = over_examples(objective, squared_norm_alone, params, state, x, key)
             return jnp.sqrt(sum_of_squares(handed_back, batch_size(x)))
 
@@ -73,13 +73,13 @@ def clipped_value_and_grad(
         raise ValueError(f"clipped_value_and_grad: expected max_norm above 0, got {max_norm!r}")
 
     def clipped(params: Params, state: State, x: PyTree, key: Key = None) -> Any:
-        with at("clipped_value_and_grad"):
+        with layer_scope("clipped_value_and_grad"):
             values, handed_back = over_examples(objective, squared_norm_and_note, params, state, x, key)
             norms = jnp.sqrt(sum_of_squares(handed_back, batch_size(x)))
             limit = jnp.asarray(max_norm, norms.dtype)
             weights = limit / jnp.maximum(norms, limit) / batch_size(x)  # [batch]
             add = functools.partial(weighted_sum, weights)
-            gradients = jax.tree.map(add, handed_back, params, is_leaf=is_instead)
+            gradients = jax.tree.map(add, handed_back, params, is_leaf=is_replacement)
         value = jnp.mean(values)
         return ((value, state, norms) if return_norms else (value, state)), gradients
 
@@ -138,9 +138,9 @@ def handing_back(hand_back: HandBack, layer: Layer) -> Layer:
         if not jax.tree.leaves(params):
             return dparams, dx
         note = Note(x, y, residuals, dy, layer, spec(params))
-        return Instead(hand_back(note, params, dparams)), dx
+        return Replacement(hand_back(note, params, dparams)), dx
 
-    return layer._replace(backward=backward, parts=(), assemble=None)
+    return layer._replace(backward=backward, parts=(), with_parts=None)
 
 
 def squared_norm_alone(note: Note, params: Params, dparams: Params) -> Float[Array, ""]:
@@ -170,13 +170,13 @@ def size(tree: PyTree) -> int:
 
 def sum_of_squares(handed_back: PyTree, examples: int) -> Norms:
     """The squared norms of all layers together; those of repeated blocks stand along further axes."""
-    norms = [jax.tree.leaves(each)[0] for each in jax.tree.leaves(handed_back, is_leaf=is_instead)]
+    norms = [jax.tree.leaves(each)[0] for each in jax.tree.leaves(handed_back, is_leaf=is_replacement)]
     totals = [jnp.sum(norm.reshape(examples, -1), 1) for norm in norms]
     dtype = widest(totals) or jnp.result_type(float)
     return sum((total.astype(dtype) for total in totals), jnp.zeros(examples, dtype))
 
 
-def weighted_sum(weights: Norms, handed_back: Instead, params: Params) -> Params:
+def weighted_sum(weights: Norms, handed_back: Replacement, params: Params) -> Params:
     """sum_b weights_b dparams_b."""
     norms, kept = handed_back.value
     if not isinstance(kept, Note):

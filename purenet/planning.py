@@ -1,9 +1,9 @@
 """What a chain of layers keeps between forward and backward, decided before anything is traced.
 
 Layer k computes value k+1 from value k. Its backward reads value k if it needs "x" and value k+1 if it needs "y".
-A value that nobody reads is dropped. A value that is read is kept, or rebuilt: from the value before it where the
-layer that made it can rebuild, or from the value behind it where the layer that takes it finds its input from its
-output. `choose` finds the assignment that keeps the fewest values and, among those, rebuilds the fewest. The chain's
+A value that nobody reads is dropped. A value that is read is kept, or recomputed: from the value before it where the
+layer that made it can recompute, or from the value behind it where the layer that takes it finds its input from its
+output. `choose` finds the assignment that keeps the fewest values and, among those, recomputes the fewest. The chain's
 own input and output cost nothing here: whoever holds the chain decides about them.
 """
 
@@ -14,27 +14,27 @@ from typing import NamedTuple
 
 from .layer import Layer, Value, reverses
 
-KEPT, REBUILT, DROPPED = "kept", "rebuilt", "dropped"
+KEPT, RECOMPUTED, DROPPED = "kept", "recomputed", "dropped"
 
 
 def choose(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """The fate of values 0..n of a chain of n layers: the cheapest path through (kept, rebuilt, dropped) each."""
+    """The fate of values 0..n of a chain of n layers: the cheapest path through (kept, recomputed, dropped) each."""
     n = len(layers)
-    # best[fate of value k] = ((number kept, number rebuilt), fates of values 0..k)
+    # best[fate of value k] = ((number kept, number recomputed), fates of values 0..k)
     # Of equal costs the first is taken, so that what nobody reads is dropped.
     best = {fate: ((0, 0), (fate,)) for fate in (DROPPED, KEPT) if fate == KEPT or not readers(layers, 0)}
     for k in range(1, n + 1):
         maker = layers[k - 1]
         step = {}
-        for fate, (kept, rebuilt) in {DROPPED: (0, 0), KEPT: (int(k < n), 0), REBUILT: (0, 1)}.items():
+        for fate, (kept, recomputed) in {DROPPED: (0, 0), KEPT: (int(k < n), 0), RECOMPUTED: (0, 1)}.items():
             if fate == DROPPED and readers(layers, k):
                 continue
-            if fate == REBUILT and not (rebuilds(maker) or is_found(layers, k)):
+            if fate == RECOMPUTED and not (recomputes(maker) or is_found(layers, k)):
                 continue
             sources = [
-                ((cost[0] + kept, cost[1] + rebuilt), (*fates, fate))
+                ((cost[0] + kept, cost[1] + recomputed), (*fates, fate))
                 for before, (cost, fates) in best.items()
-                if not (fate == REBUILT and before == DROPPED and reads_before(layers, k))
+                if not (fate == RECOMPUTED and before == DROPPED and reads_before(layers, k))
             ]
             if sources:
                 step[fate] = min(sources, key=lambda candidate: candidate[0])
@@ -42,9 +42,9 @@ def choose(layers: Sequence[Layer]) -> tuple[str, ...]:
     return min(best.values(), key=lambda candidate: candidate[0])[1]
 
 
-def rebuilds(layer: Layer) -> bool:
+def recomputes(layer: Layer) -> bool:
     """Whether a layer's output can be had from its input: not if that is found from the output."""
-    return layer.rebuild is not None and not reverses(layer)
+    return layer.recompute is not None and not reverses(layer)
 
 
 def is_found(layers: Sequence[Layer], k: int) -> bool:
@@ -53,8 +53,8 @@ def is_found(layers: Sequence[Layer], k: int) -> bool:
 
 
 def reads_before(layers: Sequence[Layer], k: int) -> bool:
-    """Whether value k, rebuilt, is computed from the value before it."""
-    return not is_found(layers, k) and "x" in layers[k - 1].rebuild_needs
+    """Whether value k, recomputed, is computed from the value before it."""
+    return not is_found(layers, k) and "x" in layers[k - 1].recompute_needs
 
 
 def readers(layers: Sequence[Layer], k: int) -> list[str]:
@@ -67,7 +67,7 @@ def readers(layers: Sequence[Layer], k: int) -> list[str]:
     return found
 
 
-def rebuild_source(layers: Sequence[Layer], fates: Sequence[str], k: int) -> int | None:
+def recompute_source(layers: Sequence[Layer], fates: Sequence[str], k: int) -> int | None:
     """The value from which value k can be computed again when only the chain's input and its kept values are there.
 
     0 is the chain's input; None says that it cannot be done without a matrix product.
@@ -77,9 +77,9 @@ def rebuild_source(layers: Sequence[Layer], fates: Sequence[str], k: int) -> int
     if k == 0:
         return 0
     maker = layers[k - 1]
-    if maker.rebuild is None:
+    if maker.recompute is None:
         return None
-    return rebuild_source(layers, fates, k - 1) if "x" in maker.rebuild_needs else k
+    return recompute_source(layers, fates, k - 1) if "x" in maker.recompute_needs else k
 
 
 def explain(layers: Sequence[Layer], fates: Sequence[str], labels: Sequence[str]) -> tuple[Value, ...]:
@@ -87,12 +87,12 @@ def explain(layers: Sequence[Layer], fates: Sequence[str], labels: Sequence[str]
     values = []
     for k, (fate, label) in enumerate(zip(fates, labels, strict=True)):
         why = readers(layers, k)
-        if k + 1 < len(fates) and fates[k + 1] == REBUILT and reads_before(layers, k + 1):
-            why.append(f"{layers[k].name} rebuilds its output from it")
-        if fate == REBUILT and is_found(layers, k):
+        if k + 1 < len(fates) and fates[k + 1] == RECOMPUTED and reads_before(layers, k + 1):
+            why.append(f"{layers[k].name} recomputes its output from it")
+        if fate == RECOMPUTED and is_found(layers, k):
             why.append(f"{layers[k].name} finds it from its output")
-        elif fate == REBUILT:
-            why.append(f"{layers[k - 1].name} rebuilds it")
+        elif fate == RECOMPUTED:
+            why.append(f"{layers[k - 1].name} recomputes it")
         values.append(Value(label, fate, "; ".join(why) or "nothing reads it"))
     return tuple(values)
 
@@ -112,13 +112,13 @@ class Plan(NamedTuple):
 
 
 def plan(layer: Layer) -> Plan:
-    """What a network keeps, rebuilds and drops between forward and backward, every value with the reason.
+    """What a network keeps, recomputes and drops between forward and backward, every value with the reason.
 
     >>> print(purenet.plan(serial(dense(8), gelu(), dense(1))))
     value                             fate     why
     serial: input                     kept     dense reads its input
-    serial: [0] dense -> [1] gelu     kept     gelu reads its input; gelu rebuilds its output from it
-    serial: [1] gelu -> [2] dense     rebuilt  dense reads its input; gelu rebuilds it
+    serial: [0] dense -> [1] gelu     kept     gelu reads its input; gelu recomputes its output from it
+    serial: [1] gelu -> [2] dense     recomputed  dense reads its input; gelu recomputes it
     serial: output                    dropped  nothing reads it
     """
     rows = list(plan_rows(layer, layer.name))

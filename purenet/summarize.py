@@ -1,6 +1,6 @@
 """A network as a table: what each layer gives, holds, keeps for the backward and computes. Nothing is run or compiled.
 
-The network is assembled anew (`Layer.assemble`) with an observer around every layer and traced once. What stands
+The network is assembled anew (`Layer.with_parts`) with an observer around every layer and traced once. What stands
 among the network's residuals is told apart by identity: a layer's own residuals and its output, where somebody keeps
 that, count in the layer's row, everything else in the row of the combinator that keeps it, each value once.
 """
@@ -166,7 +166,7 @@ def rows_of(layer: Layer, path: str, kept: Sequence[Any], seen: Seen, blocks: in
 
 def copies(layer: Layer, run: Run) -> tuple[int, int]:
     """How many blocks with parameters of their own a layer's part stands for, and how often the part runs."""
-    kind = layer.assemble([part for _, part in layer.parts]).name if layer.assemble and layer.parts else ""
+    kind = layer.with_parts([part for _, part in layer.parts]).name if layer.with_parts and layer.parts else ""
     if kind == "repeat":
         [(key, _)] = layer.parts
         return int(key[1:-2]), int(key[1:-2])  # "[3x]"

@@ -6,7 +6,7 @@ Tests that share compiled programs run in one process: those of one row of the t
 import os
 from typing import Any
 
-from hurry import FLAGS
+from compile_flags import FLAGS
 
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 

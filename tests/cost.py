@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from hurry import AS_FOR_USERS
+from compile_flags import AS_FOR_USERS
 
 from purenet.flops import matmul_flops
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import purenet as pn
 
-TINY = pn.models.GPTConfig(vocabulary=31, length=12, features=16, blocks=2, heads=2)
+TINY = pn.models.GPTConfig(vocab_size=31, context_length=12, features=16, blocks=2, heads=2)
 LLAMA = TINY._replace(
     heads=4,
     kv_heads=2,

@@ -70,7 +70,7 @@ def test_what_each_activation_keeps() -> None:
     for case in ACTIVATIONS:
         kept = jax.tree.leaves(case.layer.forward((), (), jnp.ones((2, 3)), None)[2])
         assert [leaf.dtype for leaf in kept] == [jnp.bool_] * (case.name == "leaky_relu_falling")
-        assert case.layer.rebuild is not None
+        assert case.layer.recompute is not None
 
 
 @pytest.mark.parametrize("make", [lambda: pn.elu(0.0), lambda: pn.celu(-1.0), lambda: pn.elu(float("nan"))])

@@ -125,7 +125,7 @@ def test_multi_head_attention_equals_torchs() -> None:
     project = {name: {"kernel": array[f"{letter}_proj_weight"].T, "bias": bias} for letter, name, bias in names}
     out = {"kernel": array["out_proj.weight"].T, "bias": array["out_proj.bias"]}
     layer = pn.multi_head_attention(2)
-    y = layer.predict({"project": project, "attend": (), "out": out}, (), (*x, mask))
+    y = layer.predict({"project": project, "packed_attention": (), "out": out}, (), (*x, mask))
     np.testing.assert_allclose(y, expected.detach().numpy(), atol=1e-6)
 
 

@@ -117,7 +117,7 @@ def test_blocks_are_balanced(size: int) -> None:
 
 @pytest.mark.parametrize("block", [None, 2])
 def test_documents_see_only_themselves(block: int | None) -> None:
-    layer, x = pn.attend(2, causal=True, block=block), draw((1, 10, 24))[0]
+    layer, x = pn.packed_attention(2, causal=True, block=block), draw((1, 10, 24))[0]
     numbers = jnp.array([[7] * 4 + [0] * 4 + [-1] * 2])
 
     def pulled(x: Any) -> Any:
@@ -157,7 +157,7 @@ def test_long_causal_attention_takes_a_hundredth_of_the_bytes() -> None:
 
 def test_the_layer_under_jax_grad_takes_a_fiftieth_of_the_bytes() -> None:
     """From packed queries, keys and values, whose gradient is packed too."""
-    layer = pn.as_function(pn.attend(12, causal=True, block=128))
+    layer = pn.as_function(pn.packed_attention(12, causal=True, block=128))
     x, dy = spec(1, 4096, 3 * 768), spec(1, 4096, 768)
 
     def packed(x: Any, dy: Any) -> Any:

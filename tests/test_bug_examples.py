@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import pytest
-from programs import EXAMPLES, load
+from load_example import EXAMPLES, load
 
 import purenet as pn
 

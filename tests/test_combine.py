@@ -20,17 +20,17 @@ def fates(layer: pn.Layer) -> dict[str, str]:
     return {path: value.fate for path, value in pn.plan(layer).rows}
 
 
-def stub(needs: tuple[str, ...], rebuild: bool = False) -> pn.Layer:
-    return pn.identity()._replace(needs=needs, rebuild=pn.identity().rebuild if rebuild else None)
+def stub(needs: tuple[str, ...], recompute: bool = False) -> pn.Layer:
+    return pn.identity()._replace(needs=needs, recompute=pn.identity().recompute if recompute else None)
 
 
 def test_plan_keeps_the_preactivation_alone_in_a_gelu_mlp() -> None:
     plan = fates(pn.serial(pn.layer_norm(), pn.dense(8), pn.gelu(), pn.dense(2)))
     assert plan == {
         "serial: input": "kept",
-        "serial: [0] layer_norm -> [1] dense": "rebuilt",
+        "serial: [0] layer_norm -> [1] dense": "recomputed",
         "serial: [1] dense -> [2] gelu": "kept",
-        "serial: [2] gelu -> [3] dense": "rebuilt",
+        "serial: [2] gelu -> [3] dense": "recomputed",
         "serial: output": "dropped",
         "serial[0].layer_norm: mean": "kept",
         "serial[0].layer_norm: rstd": "kept",
@@ -58,23 +58,23 @@ def test_nested_chains_keep_what_the_flat_one_keeps() -> None:
 
 def test_choice_is_the_cheapest_of_all() -> None:
     """Against every assignment of fates, for all chains of up to four layers of four kinds."""
-    kinds = [stub(("x",)), stub(("y",)), stub(("x",), rebuild=True), stub((), rebuild=True)]
+    kinds = [stub(("x",)), stub(("y",)), stub(("x",), recompute=True), stub((), recompute=True)]
 
     def valid(layers: Any, chosen: Any) -> bool:
         for k, fate in enumerate(chosen):
             read = (k < len(layers) and "x" in layers[k].needs) or (k > 0 and "y" in layers[k - 1].needs)
             if fate == "dropped" and read:
                 return False
-            if fate == "rebuilt" and (k == 0 or layers[k - 1].rebuild is None or chosen[k - 1] == "dropped"):
+            if fate == "recomputed" and (k == 0 or layers[k - 1].recompute is None or chosen[k - 1] == "dropped"):
                 return False
         return True
 
     def price(chosen: Any) -> tuple[int, int]:
-        return chosen[1:-1].count("kept"), chosen.count("rebuilt")
+        return chosen[1:-1].count("kept"), chosen.count("recomputed")
 
     for n in range(1, 5):
         for layers in itertools.product(kinds, repeat=n):
-            options = itertools.product(("kept", "rebuilt", "dropped"), repeat=n + 1)
+            options = itertools.product(("kept", "recomputed", "dropped"), repeat=n + 1)
             best = min(price(chosen) for chosen in options if valid(layers, chosen))
             assert valid(layers, choose(layers))
             assert price(choose(layers)) == best
@@ -224,7 +224,7 @@ def test_a_nested_chain_keeps_no_input_that_nobody_reads(flat: list[pn.Layer], n
     assert residual_bytes(pn.serial(*nested(*flat))) == residual_bytes(pn.serial(*flat))
 
 
-def test_branches_rebuild_their_outputs_from_one_input() -> None:
+def test_branches_recompute_their_outputs_from_one_input() -> None:
     for branches in (pn.parallel(pn.tanh(), pn.sigmoid(), pn.gelu()), pn.residual(pn.tanh())):
         assert branches.needs == ("x",)
         x = jax.ShapeDtypeStruct((4, 6), jnp.float32)
@@ -238,7 +238,7 @@ def test_backward_may_run_twice() -> None:
         np.testing.assert_array_equal(pull(y)[0], pull(y)[0])
 
 
-def test_what_is_rebuilt_behind_dropout_compiles_with_key_checks() -> None:
+def test_what_is_recomputed_behind_dropout_compiles_with_key_checks() -> None:
     net = pn.objective(pn.serial(pn.dense(4), pn.dropout(0.4), pn.gelu()), pn.losses.squared_error())
     x = (jnp.ones((5, 4)), jnp.zeros((5, 4)))
     params, state = net.init(jax.random.key(0), x)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import load
+from load_example import load
 
 
 @pytest.fixture(autouse=True)

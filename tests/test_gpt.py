@@ -19,12 +19,12 @@ from purenet import losses, models
 from purenet.layer import leaves_with_paths
 from purenet.models.gpt import families, files, sampling
 
-IDS: Any = np.random.default_rng(3).integers(0, TINY.vocabulary, (2, 5)).astype(np.int32)
+IDS: Any = np.random.default_rng(3).integers(0, TINY.vocab_size, (2, 5)).astype(np.int32)
 LABELS = np.roll(IDS, -1, -1)
 CONFIGS = {
     "gpt2": TINY,
     "llama": LLAMA,
-    "llama, tied": LLAMA._replace(deviation=0.1, tied=True, qk_norm=False, head_features=None, kv_heads=1),
+    "llama, tied": LLAMA._replace(init_std=0.1, tied=True, qk_norm=False, head_features=None, kv_heads=1),
 }
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
@@ -63,7 +63,7 @@ def test_llama_gives_what_numpy_gives() -> None:
 
 
 def test_start_is_the_published_one_for_network_and_objective() -> None:
-    config = TINY._replace(vocabulary=500, length=200, features=64, blocks=8)
+    config = TINY._replace(vocab_size=500, context_length=200, features=64, blocks=8)
     key = jax.random.key(0)
 
     def start(key: Any) -> Any:

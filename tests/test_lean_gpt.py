@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cost import cost
-from programs import load
+from load_example import load
 
 import purenet as pn
 
@@ -61,7 +61,7 @@ def test_fewer_products_than_an_expert_at_equal_bytes(costs: dict[str, Any]) -> 
 
 def test_everyday_and_expert_code_compute_the_same(memory: ModuleType) -> None:
     """What the figures are compared with is the same function, to the last leaf of its gradient."""
-    config = pn.models.GPTConfig(31, 16, features=16, blocks=2, heads=2, deviation=0.3)
+    config = pn.models.GPTConfig(31, 16, features=16, blocks=2, heads=2, init_std=0.3)
     objective = pn.models.gpt_objective(config, block=4)
     ids = jax.random.randint(jax.random.key(1), (2, 17), 0, 31)
     batch = ids[:, :-1], ids[:, 1:]
@@ -69,7 +69,7 @@ def test_everyday_and_expert_code_compute_the_same(memory: ModuleType) -> None:
         params, _ = jax.jit(objective.init)(jax.random.key(0), batch)
         value, gradients = jax.jit(memory.of_loss(objective))(params, batch)
         loss = memory.functools.partial(memory.plain.gpt_loss, heads=2, dtype=jnp.float64)
-        lean = {"attend": memory.functools.partial(memory.plain.expert_attention, block=4)}
+        lean = {"packed_attention": memory.functools.partial(memory.plain.expert_attention, block=4)}
         lean["loss"] = memory.functools.partial(memory.plain.expert_head_loss, chunks=4)
         for options in ({}, {"policy": memory.plain.DOTS, **lean}):
             gradient = jax.value_and_grad(memory.functools.partial(loss, **options))

@@ -231,9 +231,9 @@ def test_parameters_state_and_gradients_are_those_of_the_network_that_gives_logi
     assert float(value) == pytest.approx(float(plain.predict(start[0], found[0][1], x)), rel=1e-6)
 
 
-def test_the_body_hands_over_what_it_can_rebuild() -> None:
+def test_the_body_hands_over_what_it_can_recompute() -> None:
     fused, _ = network(by="vocabulary")
-    assert [value.fate for value in fused.values] == ["rebuilt"]
+    assert [value.fate for value in fused.values] == ["recomputed"]
     assert [value.fate for value in network(by="tokens")[0].values] == ["dropped"]
     assert [value.fate for value in pn.head_objective(pn.dense(6), network(by="vocabulary")[0].parts[1][1]).values] == [
         "kept"

@@ -191,14 +191,14 @@ def test_a_gradient_of_the_wrong_shape_is_blamed() -> None:
     assert paths(pn.serial(TANH, pn.residual(bad))) == [("serial[1].residual.dense", "backward")]
 
 
-def test_a_wrong_rebuild_is_blamed_on_its_layer() -> None:
-    wrong = GELU._replace(rebuild=lambda params, x, residuals: jnp.tanh(x))
-    assert paths(pn.serial(DENSE, wrong, DENSE)) == [("serial[1].gelu", "rebuild")]
-    broken = GELU._replace(rebuild=lambda params, x, residuals: x[:, 9])
-    assert paths(pn.repeat(pn.serial(DENSE, broken), 2)) == [("repeat.serial[1].gelu", "rebuild")]
-    inner = pn.serial(TANH, GELU)._replace(rebuild=lambda params, x, residuals: x)
+def test_a_wrong_recompute_is_blamed_on_its_layer() -> None:
+    wrong = GELU._replace(recompute=lambda params, x, residuals: jnp.tanh(x))
+    assert paths(pn.serial(DENSE, wrong, DENSE)) == [("serial[1].gelu", "recompute")]
+    broken = GELU._replace(recompute=lambda params, x, residuals: x[:, 9])
+    assert paths(pn.repeat(pn.serial(DENSE, broken), 2)) == [("repeat.serial[1].gelu", "recompute")]
+    inner = pn.serial(TANH, GELU)._replace(recompute=lambda params, x, residuals: x)
     [blame] = blames(pn.serial(DENSE, inner, DENSE))
-    assert (blame.path, blame.reason, blame.plumbing) == ("serial[1].serial", "rebuild", True)
+    assert (blame.path, blame.reason, blame.plumbing) == ("serial[1].serial", "recompute", True)
 
 
 def no_skip(net: pn.Layer) -> pn.Layer:
@@ -280,7 +280,7 @@ def test_states_and_integers_go_through() -> None:
 
 def test_what_cannot_be_assembled_is_one_layer() -> None:
     inner = pn.residual(BAD)
-    for opaque in (inner._replace(assemble=None), inner._replace(forward=lambda *args: inner.forward(*args))):
+    for opaque in (inner._replace(with_parts=None), inner._replace(forward=lambda *args: inner.forward(*args))):
         assert paths(pn.serial(TANH, opaque)) == [("serial[1].residual", "backward")]
 
 

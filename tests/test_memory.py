@@ -198,7 +198,9 @@ def test_a_block_keeps_no_more_than_it_must(layer: pn.Layer, kept: int) -> None:
 def test_a_transformer_block_keeps_no_more_than_it_must() -> None:
     """Two inputs with their statistics, q, k, v, o, the log-sum-exp and h."""
     time, heads = 16, 4
-    attention = pn.serial(pn.layer_norm(), pn.dense(3 * WIDTH), pn.attend(heads, causal=True), pn.dense(WIDTH))
+    attention = pn.serial(
+        pn.layer_norm(), pn.dense(3 * WIDTH), pn.packed_attention(heads, causal=True), pn.dense(WIDTH)
+    )
     layer = pn.serial(pn.residual(attention), block())
     kept = time * (2 * (WIDTH + 2) + 3 * WIDTH + WIDTH + heads + 4 * WIDTH)
     assert block_bytes(layer, jax.ShapeDtypeStruct((2, time, WIDTH), jnp.float32)) == 2 * 4 * kept

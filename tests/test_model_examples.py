@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from programs import load
+from load_example import load
 
 SMALL_GPT = ["--features", "32", "--blocks", "2", "--time", "32", "--held-out", "2000", "--write", "12"]
 

@@ -72,7 +72,7 @@ def without_rules() -> tuple[pn.Layer, Any]:
         pn.weight_norm(pn.conv(4, (2, 2))),
         pn.group_norm(2),
         pn.flatten(start=1),
-        pn.branch(pn.dense(2), pn.dense(1)),
+        pn.concatenate(pn.dense(2), pn.dense(1)),
     )
     return pn.objective(net, losses.softmax_cross_entropy()), (draw(BATCH, 4, 4, 2), jnp.arange(BATCH) % 3)
 

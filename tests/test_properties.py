@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, FEATURES, Case
+from compile_flags import AS_FOR_USERS
 from cost import cost, kept_bytes
-from hurry import AS_FOR_USERS
 from hypothesis import given, settings, strategies as st
 
 import purenet as pn

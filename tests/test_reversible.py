@@ -113,7 +113,7 @@ def test_chains_of_reversible_layers_are_reversible() -> None:
     assert fates == {
         "input": "kept",
         "[0] dense -> [1] tanh": "dropped",
-        "[1] tanh -> [2] reversible": "rebuilt",
+        "[1] tanh -> [2] reversible": "recomputed",
         "[2] reversible -> [3] dense": "kept",
         "output": "dropped",
     }

@@ -1,4 +1,4 @@
-"""purenet.check_strength must call noticed what `check` rejects, unnoticed what it accepts, and say what hides it."""
+"""purenet.mutation_test must call noticed what `check` rejects, unnoticed what it accepts, and say what hides it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from jax import lax
 
 import purenet as pn
 from purenet.checking import strength
-from purenet.checking.strength import StrengthReport, check_strength
+from purenet.checking.strength import MutationReport, mutation_test
 from purenet.layers.dense import dense_backward, dense_forward
 from purenet.layers.layer_norm import layer_norm_backward, layer_norm_forward
 
 RANDOM = np.random.default_rng(7)
 LABELS = (RANDOM.standard_normal((4, 3)), np.array([0, 2, 1, 1]))
 SQUARE = RANDOM.standard_normal((7, 7))
-measure = functools.partial(check_strength, verbose=False)
+measure = functools.partial(mutation_test, verbose=False)
 
 
-def kinds(report: StrengthReport) -> dict[str, tuple[int, int]]:
+def kinds(report: MutationReport) -> dict[str, tuple[int, int]]:
     """(noticed, made) of each kind of mutation."""
     found: dict[str, tuple[int, int]] = {}
     for mutant in report.mutants:
@@ -34,7 +34,7 @@ def kinds(report: StrengthReport) -> dict[str, tuple[int, int]]:
     return found
 
 
-def unnoticed(report: StrengthReport) -> dict[str, str]:
+def unnoticed(report: MutationReport) -> dict[str, str]:
     """The hint of each unnoticed mutant, by what it is."""
     return {mutant.what: mutant.hint for mutant in report.unnoticed}
 
@@ -292,7 +292,7 @@ def test_many_mutants_are_chosen_evenly(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_report_fits_one_screen_and_has_no_truth_value(capsys: pytest.CaptureFixture[str]) -> None:
-    report = check_strength(pn.serial(pn.dense(7), pn.dense(7)), np.ones((1, 7)), params=[ZERO_DENSE] * 2)
+    report = mutation_test(pn.serial(pn.dense(7), pn.dense(7)), np.ones((1, 7)), params=[ZERO_DENSE] * 2)
     printed = capsys.readouterr().out.rstrip("\n")
     assert printed == str(report)
     lines = printed.splitlines()

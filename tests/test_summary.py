@@ -85,7 +85,7 @@ def test_shared_parameters_count_once() -> None:
 
 
 def test_frozen_and_branching_layers_are_looked_into() -> None:
-    table = pn.summary(pn.branch(a=pn.frozen(block()), b=pn.serial(pn.dense(2), pn.sigmoid())), X)
+    table = pn.summary(pn.concatenate(a=pn.frozen(block()), b=pn.serial(pn.dense(2), pn.sigmoid())), X)
     assert table.parameters == BLOCK_PARAMETERS + 2 * D + 2
     # sigmoid's output is a slice of the concatenation, which the layer reads
     assert table.kept_bytes == 4 * B * D + BLOCK_KEPT + 4 * B * (D + 2)

@@ -37,7 +37,7 @@ def test_a_gated_mlp_keeps_its_input_and_the_pair_alone() -> None:
         assert [(value.label, value.fate) for value in layer.values] == [
             ("input", "kept"),
             (".up dense -> .act gated", "kept"),
-            (".act gated -> .down dense", "rebuilt"),
+            (".act gated -> .down dense", "recomputed"),
             ("output", "dropped"),
         ]
 

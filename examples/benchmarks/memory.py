@@ -139,8 +139,11 @@ def attention(dtype: Any = jnp.float32, batch: int = 1, time: int = 4096, heads:
     contenders = {
         "jax.vjp": plain_function(plain.attention),
         "jax.checkpoint of blocks of queries": plain_function(plain.expert_attention),
-        "purenet, all at once": by_hand(pn.attend(heads, causal=True)),
-        **{f"purenet, blocks of {block}": by_hand(pn.attend(heads, causal=True, block=block)) for block in (128, 256)},
+        "purenet, all at once": by_hand(pn.packed_attention(heads, causal=True)),
+        **{
+            f"purenet, blocks of {block}": by_hand(pn.packed_attention(heads, causal=True, block=block))
+            for block in (128, 256)
+        },
     }
     x, y = floats(batch, time, 3 * heads * 64, dtype=dtype), floats(batch, time, heads * 64, dtype=dtype)
     title = f"Causal attention, {batch} x {time} tokens, {heads} heads of 64, {jnp.dtype(dtype)}"
@@ -176,8 +179,8 @@ def swiglu(rows: int = 4096, width: int = 1024, depth: int = 12, hidden: int = 2
 
 def gpt(dtype: Any = jnp.float32, batch: int = 8, time: int = 1024) -> Table:
     """GPT-2 124M, its vocabulary rounded up to a multiple of 128."""
-    config = pn.models.GPT_SIZES["124m"]._replace(vocabulary=50304)
-    lean = {"attend": plain.expert_attention, "loss": plain.expert_head_loss}
+    config = pn.models.GPT_SIZES["124m"]._replace(vocab_size=50304)
+    lean = {"packed_attention": plain.expert_attention, "loss": plain.expert_head_loss}
 
     def autodiff(**options: Any) -> Any:
         loss = functools.partial(plain.gpt_loss, heads=config.heads, dtype=dtype, **options)

@@ -70,7 +70,7 @@ def training(gradient: Any, optimizer: Any, params: Any, batch: Any) -> Callable
 
 def gpt_contenders(config: Any, batch: int, time: int, dtype: Any, block: int | None) -> dict[str, Any]:
     """{name: function of (params, (ids, labels)) -> (loss, gradients)}, and the parameters and a batch under ""."""
-    ids = jax.random.randint(jax.random.key(1), (batch, time + 1), 0, config.vocabulary)
+    ids = jax.random.randint(jax.random.key(1), (batch, time + 1), 0, config.vocab_size)
     data = ids[:, :-1], ids[:, 1:]
 
     def by_hand(**options: Any) -> Any:
@@ -120,7 +120,7 @@ def torch_step(config: Any, batch: int, time: int) -> Runs:
         return {}
     network = GPT(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    ids = torch.randint(config.vocabulary, (batch, time + 1))
+    ids = torch.randint(config.vocab_size, (batch, time + 1))
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -139,7 +139,7 @@ def attention(batch: int, time: int, heads: int, dtype: Any, block: int, rounds:
         return x.reshape(batch, time, -1)
 
     def by_hand(**options: Any) -> Any:
-        layer = pn.cross_attend(heads, causal=True, **options)
+        layer = pn.dot_product_attention(heads, causal=True, **options)
 
         def gradients(q: Any, k: Any, v: Any, do: Any) -> Any:
             x = packed(q), packed(k), packed(v)
@@ -187,11 +187,11 @@ def main(options: argparse.Namespace) -> None:
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {platform.machine()}")
     if options.gpt2:
         print(f"ceiling of matrix products in bfloat16: {ceiling(jnp.bfloat16) / 1e9:,.0f} GFLOP/s")
-        config = pn.models.GPT_SIZES["124m"]._replace(vocabulary=50304)
+        config = pn.models.GPT_SIZES["124m"]._replace(vocab_size=50304)
         gpt_step(config, options.batch, 1024, jnp.bfloat16, options.block, options.rounds)
         attention(1, 4096, 12, jnp.bfloat16, options.block or 512, options.rounds)
         return
-    small = pn.models.GPTConfig(vocabulary=256, length=1024, features=128, blocks=4, heads=4)
+    small = pn.models.GPTConfig(vocab_size=256, context_length=1024, features=128, blocks=4, heads=4)
     gpt_step(small, options.batch, 128, jnp.float32, None, options.rounds)
     gpt_step(small, options.batch, 1024, jnp.float32, options.block, max(3, options.rounds // 3))
     attention(1, 2048, 12, jnp.float32, options.block, max(3, options.rounds // 3))

@@ -32,8 +32,8 @@ class GPT(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.vocabulary, config.features)
-        self.positions = nn.Embedding(config.length, config.features)
+        self.embedding = nn.Embedding(config.vocab_size, config.features)
+        self.positions = nn.Embedding(config.context_length, config.features)
         self.blocks = nn.ModuleList(Block(config.features, config.heads) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.features)
 

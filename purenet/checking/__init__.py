@@ -9,4 +9,4 @@ from .report import (
     LeafReport as LeafReport,
     Report as Report,
 )
-from .strength import Mutant as Mutant, StrengthReport as StrengthReport, check_strength as check_strength
+from .strength import Mutant as Mutant, MutationReport as MutationReport, mutation_test as mutation_test

@@ -308,10 +308,10 @@ def layer_report(blame: Blame, explain: bool) -> LayerReport:
 
 
 def plumbing_report(blame: Blame, target: Target, trial: Experiment, truth: list[Any], explain: bool) -> LayerReport:
-    if blame.reason == "rebuild":
-        text = "rebuild gives another value than the forward's output, so whoever reads it goes wrong"
-        fix = "compute the output in rebuild exactly as in forward"
-        return LayerReport(blame.path, blame.reason, (), (Diagnosis("rebuild", text, fix, 0.0, rank=0.1),))
+    if blame.reason == "recompute":
+        text = "recompute gives another value than the forward's output, so whoever reads it goes wrong"
+        fix = "compute the output in recompute exactly as in forward"
+        return LayerReport(blame.path, blame.reason, (), (Diagnosis("recompute", text, fix, 0.0, rank=0.1),))
     try:
         whole = examine(target._replace(layer=None), trial, explain=explain)
     except LayerError as error:

@@ -3,7 +3,7 @@
 A wrong backward spoils the gradients of all layers before it, so that a network's gradient does not say where the
 mistake is. Here every layer is fed the cotangent that `jax.vjp` of the whole forward gives it: one mistake, one blame.
 
-1. The network is assembled anew (`Layer.assemble`), with a recorder around every layer and combinator. A recorder
+1. The network is assembled anew (`Layer.with_parts`), with a recorder around every layer and combinator. A recorder
    adds a probe of zeros to the output y, so that the gradient of the probe is the cotangent of y, and hands out its
    point as its new state: parameters, state, x, key and y. One compiled `jax.vjp` gives all points.
 2. Every layer without parts is judged at its points; what is wrong is blamed.
@@ -31,7 +31,7 @@ from ..randomness import clone_key, split_key
 from ..static import Static
 
 TOLERANCE = 1e-9
-BACKWARD, REBUILD, PLUMBING = "backward", "rebuild", "plumbing"
+BACKWARD, RECOMPUTE, PLUMBING = "backward", "recompute", "plumbing"
 COPIES, EXAMPLES = "copies", "examples"
 
 Agrees = Callable[[Layer, Params, State, PyTree, Key, PyTree], bool]
@@ -40,7 +40,7 @@ Agrees = Callable[[Layer, Params, State, PyTree, Key, PyTree], bool]
 class Blame(NamedTuple):
     """A layer that is wrong, with all that is needed to run it alone: the point where it is, and the true cotangent.
 
-    `reason`: "backward", its gradient disagrees with autodiff's; "rebuild", its gradient is right, but `rebuild`
+    `reason`: "backward", its gradient disagrees with autodiff's; "recompute", its gradient is right, but `recompute`
     gives another y than forward; "plumbing", a combinator's gradient is wrong though all its parts are right.
     `plumbing` is true of a combinator. `dy` is None where y holds integers.
     """
@@ -106,7 +106,7 @@ def localise(
 
     What it cannot see: a mistake that makes no difference at this point, and a combinator whose `backward` was
     replaced while a layer inside it is wrong too: that shows when the layer is mended. A combinator without
-    `assemble`, or whose `forward` was replaced, is judged as one layer.
+    `with_parts`, or whose `forward` was replaced, is judged as one layer.
     """
     point = Sample(params, state, x, key, None, dy)
     network, samples = look_through(layer, point)
@@ -124,9 +124,9 @@ def localise(
 def look_inside(layer: Layer, before: tuple[Step, ...] = ()) -> Node:
     """The layer and its parts; a leaf if it cannot be assembled anew, or would have another forward then."""
     path = (*before, Step(layer.name))
-    if layer.assemble is None or not layer.parts:
+    if layer.with_parts is None or not layer.parts:
         return Node(path, layer)
-    anew = layer.assemble([part for _, part in layer.parts])
+    anew = layer.with_parts([part for _, part in layer.parts])
     if code(anew.forward) is not code(layer.forward):
         return Node(path, layer)
     parts = [look_inside(part, (*before, step(anew.name, layer.name, key))) for key, part in layer.parts]
@@ -139,7 +139,7 @@ def code(function: Callable[..., Any]) -> Any:
 
 
 def step(kind: str, name: str, key: str) -> Step:
-    """The step into a part, as `purenet.errors.at` names it."""
+    """The step into a part, as `purenet.errors.layer_scope` names it."""
     silent = kind in ("residual", "remat", "objective", "per_example", "repeat")
     return Step(name if silent else name + key, key, {"repeat": COPIES, "per_example": EXAMPLES}.get(kind, ""))
 
@@ -190,9 +190,9 @@ def recorder(node: Node) -> Layer:
     """The same layer, made of recorders where it has parts, recording itself."""
     layer = node.layer
     if reached(node):
-        assert layer.assemble is not None
+        assert layer.with_parts is not None
         unreached = [part.layer for part in node.parts[len(reached(node)) :]]
-        layer = layer.assemble([*(recorder(part) for part in reached(node)), *unreached])
+        layer = layer.with_parts([*(recorder(part) for part in reached(node)), *unreached])
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         params, state = layer.init(clone_key(key), x)
@@ -263,8 +263,8 @@ def record_unreached(node: Node, samples: Samples) -> Samples:
         batch = jax.tree.leaves(here.x)[0].shape[0]
         # All examples weigh the same, and ones reduce to the sum of their weights.
         ones = each.layer._replace(forward=lambda *args: (jnp.ones((), here.y.dtype), (), ()))
-        assert node.layer.assemble is not None
-        weight = node.layer.assemble([ones]).forward(here.params, (), here.x, None)[0] / batch
+        assert node.layer.with_parts is not None
+        weight = node.layer.with_parts([ones]).forward(here.params, (), here.x, None)[0] / batch
         keys = None if here.key is None else split_key(clone_key(here.key), batch)
         one = jax.vmap(lambda x, key: record(each, here.params, (), x, key, None, weight * here.dy))
         return one(here.x, keys)
@@ -372,23 +372,23 @@ def printed(path: tuple[Step, ...], copy: tuple[int, ...] | None) -> str:
 
 
 def fault(layer: Layer, point: Sample, agrees: Agrees) -> str:
-    """What is wrong with a layer at a point: "backward", "rebuild", or nothing: ""."""
+    """What is wrong with a layer at a point: "backward", "recompute", or nothing: ""."""
     params, state, x, key, _, dy = fresh(point)
     if not agrees(layer, params, state, x, key, dy):
         return BACKWARD
-    return "" if layer.rebuild is None or rebuilds(layer, fresh(point)) else REBUILD
+    return "" if layer.recompute is None or recomputes(layer, fresh(point)) else RECOMPUTE
 
 
-def rebuilds(layer: Layer, point: Sample) -> bool:
-    """Whether `rebuild` gives what forward gave, up to rounding."""
-    assert layer.rebuild is not None
+def recomputes(layer: Layer, point: Sample) -> bool:
+    """Whether `recompute` gives what forward gave, up to rounding."""
+    assert layer.recompute is not None
     y, _, residuals = layer.forward(point.params, point.state, point.x, point.key)
     try:
-        again = layer.rebuild(point.params, point.x if "x" in layer.rebuild_needs else None, residuals)
+        again = layer.recompute(point.params, point.x if "x" in layer.recompute_needs else None, residuals)
         if jax.tree.structure(again) != jax.tree.structure(y):
             return False
         return all(map(is_close, jax.tree.leaves(again), jax.tree.leaves(y)))
-    except Exception:  # whatever a wrong rebuild may raise: it does not rebuild
+    except Exception:  # whatever a wrong recompute may raise: it does not recompute
         return False
 
 
@@ -425,8 +425,8 @@ def repaired(node: Node, blamed: frozenset[tuple[Step, ...]]) -> Layer:
     parts = [repaired(part, blamed) for part in node.parts]
     if all(part is own.layer for part, own in zip(parts, node.parts, strict=True)):
         return node.layer
-    assert node.layer.assemble is not None
-    return node.layer.assemble(parts)
+    assert node.layer.with_parts is not None
+    return node.layer.with_parts(parts)
 
 
 def autodiff(layer: Layer) -> Layer:

@@ -44,7 +44,7 @@ class LeafReport(NamedTuple):
 class LayerReport(NamedTuple):
     """One layer of a network that is wrong although it got the true cotangent: its path, leaves and explanations.
 
-    `reason` is "backward", "rebuild" (what it rebuilds is not its output) or "plumbing" (a combinator's own
+    `reason` is "backward", "recompute" (what it recomputes is not its output) or "plumbing" (a combinator's own
     backward)."""
 
     path: str
@@ -171,7 +171,7 @@ BACKWARDS = {PRECISION: "right as a formula, but rounded", UNRESOLVED: "another 
 def layer_text(layer: LayerReport, same_table: bool) -> str:
     what = {
         "backward": f"its backward is {BACKWARDS.get(layer.verdict, 'wrong')}, given the true cotangent",
-        "rebuild": "what it rebuilds is not its output",
+        "recompute": "what it recomputes is not its output",
         "plumbing": "its parts are right; its own backward, which connects them, is not",
     }[layer.reason]
     parts = [f"{layer.path}: {what}"]

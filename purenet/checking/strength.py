@@ -1,4 +1,4 @@
-"""purenet.check_strength: would the check at this probe have noticed a mistake, had you made one?
+"""purenet.mutation_test: would the check at this probe have noticed a mistake, had you made one?
 
 Mutation testing of a backward pass. Your own backward is recorded, apart from its forward, as a list of steps; one
 step at a time gets a mistake that people make (a term or a factor left out, a sign, a sum over the wrong axis, another
@@ -84,7 +84,7 @@ class Mutant(NamedTuple):
         return place + self.what + (f" ({self.hint})" if self.hint else "")
 
 
-class StrengthReport(NamedTuple):
+class MutationReport(NamedTuple):
     """How many mutants of a backward the check notices. It has no truth value: look at `rate`, or at `unnoticed`.
 
     `possible` is the number of mutants there were to choose `mutants` from.
@@ -144,7 +144,7 @@ def unnoticed_text(unnoticed: Sequence[Mutant]) -> list[str]:
     return ["unnoticed, the check passes them as right:", *lines, *[f"  ... and {left} more"] * bool(left)]
 
 
-def check_strength(
+def mutation_test(
     target: Any,
     x: PyTree = None,
     *,
@@ -152,7 +152,7 @@ def check_strength(
     reference: Callable[..., Any] | None = None,
     seed: int = 0,
     verbose: bool = True,
-) -> StrengthReport:
+) -> MutationReport:
     """Make mistakes in a right backward, one at a time, and count how many `check` notices at this probe.
 
     Use it on the probe of your own test: what stays unnoticed is a mistake that this test would let pass, and the
@@ -171,18 +171,18 @@ def check_strength(
     return report
 
 
-def strength(target: Target, trial: Experiment, seed: int) -> StrengthReport:
+def strength(target: Target, trial: Experiment, seed: int) -> MutationReport:
     """The report on a target whose backward is right at this trial."""
     recording = recorded(target, trial)
     truth = as_arrays(trial.truth(trial.leaves, trial.dys)[1])
     judge = Judge(trial.names, truth, noise_of(trial.truth, trial.leaves, trial.dys, seed))
     if notices(judge, gradient_leaves(recording.program, recording.program.values)):
-        raise ValueError(f"check_strength: the recorded backward of {trial.name} gives another gradient than itself")
+        raise ValueError(f"mutation_test: the recorded backward of {trial.name} gives another gradient than itself")
     mutations = [mutation for steps in places(recording.program) for mutation in mutations_at(recording, steps)]
     # A mutation whose shapes do not fit the steps after it is no mutant: it would not run.
     tried = [(mutation, rerun_with(recording.program, mutation)) for mutation in evenly(mutations, MOST_MUTANTS)]
     mutants = tuple(judged(recording, judge, mutation, values) for mutation, values in tried if values is not None)
-    return StrengthReport(trial.name, mutants, len(mutations) - len(tried) + len(mutants))
+    return MutationReport(trial.name, mutants, len(mutations) - len(tried) + len(mutants))
 
 
 def evenly(mutations: list[Mutation], most: int) -> list[Mutation]:
@@ -220,9 +220,9 @@ def recorded(target: Target, trial: Experiment) -> Recording:
         backward = backward_of(target, trial, y, saved)
         program = with_returns(record(backward, [*own, *kept, *trial.dys]), trial.names)
     except TooLong as error:
-        raise ValueError(f"check_strength: the backward of {trial.name} has more than {MOST_STEPS} steps") from error
+        raise ValueError(f"mutation_test: the backward of {trial.name} has more than {MOST_STEPS} steps") from error
     except CANNOT_TRACE as error:
-        raise TypeError(f"check_strength: the backward of {trial.name} cannot be traced by JAX") from error
+        raise TypeError(f"mutation_test: the backward of {trial.name} cannot be traced by JAX") from error
     named = [*(names[k] for k in first), *numbered("dy", trial.dys)]
     readable, given = program.inputs[: len(first)], dict(zip(program.inputs, named, strict=True))
     drawn = [n for step in program.steps if step.op.startswith(DRAWS) for n in step.outputs]

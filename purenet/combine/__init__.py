@@ -1,9 +1,9 @@
 """Combinators: networks made of layers, each a layer again.
 
-    serial          y = f_n(... f_2(f_1(x)))           what stands between the layers is kept, rebuilt or dropped
+    serial          y = f_n(... f_2(f_1(x)))           what stands between the layers is kept, recomputed or dropped
     residual        y = x + f(x)
     parallel        y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
-    branch          y = [f_1(x), ..., f_n(x)]          parallel by concatenation
+    concatenate     y = [f_1(x), ..., f_n(x)]          parallel by concatenation
     repeat          n equal blocks, one compiled block scanned over stacked parameters
     reversible      y1 = x1 + f(x2), y2 = x2 + g(y1); its input is found from its output
     remat           the same y; keeps its input alone and runs forward again in the backward
@@ -19,7 +19,7 @@
 They know the contract of `purenet.layer`, not the layers.
 """
 
-from ._branch import branch as branch
+from ._concatenate import concatenate as concatenate
 from ._frozen import frozen as frozen
 from ._head_objective import head_objective as head_objective
 from ._parallel import parallel as parallel
@@ -37,7 +37,7 @@ from ._weight_standardize import weight_standardize as weight_standardize
 from ._with_dtype import with_dtype as with_dtype
 
 __all__ = [
-    "branch",
+    "concatenate",
     "frozen",
     "head_objective",
     "parallel",

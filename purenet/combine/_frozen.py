@@ -35,9 +35,9 @@ def frozen(layer: Layer, *, freeze_state: bool = False) -> Layer:
         _, dx = at_step("frozen", run_backward)(layer, lax.stop_gradient(params), x, y, residuals, dy)
         return jax.tree.map(no_gradient, params), dx
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert layer.rebuild is not None
-        return at_step("frozen", layer.rebuild)(lax.stop_gradient(params), x, residuals)
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert layer.recompute is not None
+        return at_step("frozen", layer.recompute)(lax.stop_gradient(params), x, residuals)
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return at_step("frozen", layer.predict)(lax.stop_gradient(params), state, x)
@@ -48,13 +48,13 @@ def frozen(layer: Layer, *, freeze_state: bool = False) -> Layer:
         forward=forward,
         backward=backward,
         predict=predict,
-        rebuild=None if layer.rebuild is None else rebuild,
+        recompute=None if layer.recompute is None else recompute,
         name="frozen",
         keeps=(),
         parts=(("", layer),),
         values=(*sides(layer), Value("gradients of the parameters", DROPPED, why)),
         # What looks inside a network does so by the states of its layers, which a frozen state hides.
-        assemble=None if freeze_state else lambda parts: frozen(*parts),
+        with_parts=None if freeze_state else lambda parts: frozen(*parts),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ..annotations import PyTree
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, State, check_gradient, describe
 from ..static import Static
 
@@ -45,7 +45,7 @@ class Named(NamedTuple):
 
     def unpack(self, items: Any, what: str = "parameters") -> list[Any]:
         """The items in the layers' order; anything that is not made for these layers is refused."""
-        with at(self.kind):
+        with layer_scope(self.kind):
             if self.is_dict:
                 if not isinstance(items, Mapping) or set(items) != set(self.keys):
                     raise LayerValueError(
@@ -88,7 +88,7 @@ def at_step(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def named(*args: Any) -> Any:
-        with at(step):
+        with layer_scope(step):
             return function(*args)
 
     return named
@@ -97,14 +97,14 @@ def at_step(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def reassembled(layer: Layer, change: Callable[[Layer], Layer]) -> Layer | None:
     """The combinator made of changed parts; None for a layer without parts, or one that has a function of its own in
     place of the combinator's, which would be lost."""
-    if layer.assemble is None or not layer.parts:
+    if layer.with_parts is None or not layer.parts:
         return None
-    anew = layer.assemble([part for _, part in layer.parts])
-    for name in ("forward", "backward", "predict", "rebuild"):
+    anew = layer.with_parts([part for _, part in layer.parts])
+    for name in ("forward", "backward", "predict", "recompute"):
         own, other = getattr(layer, name), getattr(anew, name)
         if getattr(own, "__code__", own) is not getattr(other, "__code__", other):
             return None  # closures of one `def` share their code
-    return layer.assemble([change(part) for _, part in layer.parts])._replace(name=layer.name)
+    return layer.with_parts([change(part) for _, part in layer.parts])._replace(name=layer.name)
 
 
 def spec(x: PyTree) -> Static:

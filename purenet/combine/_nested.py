@@ -19,9 +19,9 @@ import numpy as np
 from jax import lax
 
 from ..annotations import Array, PyTree
-from ..errors import at
+from ..errors import layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
-from ..planning import DROPPED, KEPT, REBUILT
+from ..planning import DROPPED, KEPT, RECOMPUTED
 from ..randomness import clone_key
 from ._named import check_cotangent, spec
 from ._stack import check_shape_kept, check_stack, first, init_stack, predict_stack, split_stack
@@ -45,7 +45,7 @@ def nested(block: Layer, n: int) -> Layer:
             return y, (states, x)
 
         y, states, inputs = x, [], []
-        with at("repeat"):
+        with layer_scope("repeat"):
             check_stack(params, n)
             for blocks in segments:
                 y, (new, kept) = lax.scan(run_segment, y, jnp.asarray(blocks))
@@ -81,7 +81,7 @@ def nested(block: Layer, n: int) -> Layer:
             (_, inputs), _ = lax.scan(run_again, (x, inputs), (blocks[:-1], jnp.arange(len(blocks) - 1)))
             return lax.scan(pull_block, carry, (blocks, inputs), reverse=True)
 
-        with at("repeat"):
+        with layer_scope("repeat"):
             one = jax.eval_shape(pull, first(inputs[0]), dy, segments[0][0, 0])
             gradients = jax.tree.map(lambda leaf: jnp.zeros((n, *leaf.shape), leaf.dtype), one[0])
             carry = dy, gradients
@@ -105,10 +105,10 @@ def nested(block: Layer, n: int) -> Layer:
                 KEPT,
                 f"up to {segments[0].shape[1]} blocks run forward from it again",
             ),
-            Value("input of the other blocks", REBUILT, "the forward that runs again computes it in the backward"),
+            Value("input of the other blocks", RECOMPUTED, "the forward that runs again computes it in the backward"),
             Value("output", DROPPED, "nothing reads it"),
         ),
-        assemble=lambda parts: nested(parts[0], n),
+        with_parts=lambda parts: nested(parts[0], n),
     )
 
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import PyTree
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
-from ..planning import DROPPED, KEPT, REBUILT
+from ..planning import DROPPED, KEPT, RECOMPUTED
 from ..randomness import split_key
 from ..static import Static
 from ._named import Named, at_step, check_cotangent, name_layers, spec
@@ -26,8 +26,9 @@ from ._named import Named, at_step, check_cotangent, name_layers, spec
 def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Layer) -> Layer:
     """The same x into every layer; the outputs combined by "sum", "mean" or "concatenate" (along `axis`).
 
-    dx is the sum of what the branches give. Outputs that a branch reads in its backward are rebuilt from x where that
-    costs no matrix product, else kept; for "concatenate" they are sliced out of y, which the next layer holds anyway.
+    dx is the sum of what the branches give. Outputs that a branch reads in its backward are recomputed from x where
+    that costs no matrix product, else kept; for "concatenate" they are sliced out of y, which the next layer
+    holds anyway.
     """
     if combine not in ("sum", "mean", "concatenate"):
         raise ValueError(f'parallel: expected combine "sum", "mean" or "concatenate", got {combine!r}')
@@ -36,11 +37,11 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
     reads_output = ["y" in layer.needs for layer in layers]
     slices_y = combine == "concatenate" and any(reads_output)
     reads_kept = [reads and not slices_y for reads in reads_output]
-    rebuilt = [reads and layer.rebuild is not None for reads, layer in zip(reads_kept, layers, strict=True)]
-    keeps = [reads and not again for reads, again in zip(reads_kept, rebuilt, strict=True)]
+    recomputed = [reads and layer.recompute is not None for reads, layer in zip(reads_kept, layers, strict=True)]
+    keeps = [reads and not again for reads, again in zip(reads_kept, recomputed, strict=True)]
 
     def join(outputs: list[Any]) -> Any:
-        with at("parallel"):
+        with layer_scope("parallel"):
             check_branches(outputs, combine, axis)
             if combine == "concatenate":
                 return jnp.concatenate(outputs, axis)
@@ -65,7 +66,7 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
         outputs, states, extras = [], [], []
         branches = zip(fan.unpack(params), fan.unpack_state(state), split_key(key, n), strict=True)
         for k, (p, s, branch_key) in enumerate(branches):
-            with at(fan.step(k)):
+            with layer_scope(fan.step(k)):
                 y, s, extra = layers[k].forward(p, s, x, branch_key)
             outputs.append(y)
             states.append(s)
@@ -79,43 +80,43 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
         extras, kept, *_ = residuals
         if kept[k] is not None:
             return kept[k]
-        rebuild = layers[k].rebuild
-        assert rebuild is not None
-        return at_step(fan.step(k), rebuild)(params, x, extras[k])
+        recompute = layers[k].recompute
+        assert recompute is not None
+        return at_step(fan.step(k), recompute)(params, x, extras[k])
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         extras, kept, sizes, x_spec = residuals
         outputs = split(y, sizes.value) if slices_y else kept
         gradients, dx = [], None
         for k, (p, dy_k) in enumerate(zip(fan.unpack(params), split(dy, sizes.value), strict=True)):
-            y_k = branch_output(k, p, x, residuals) if rebuilt[k] else outputs[k]
-            with at(fan.step(k)):
+            y_k = branch_output(k, p, x, residuals) if recomputed[k] else outputs[k]
+            with layer_scope(fan.step(k)):
                 dparams, dx_k = run_backward(layers[k], p, x, y_k, extras[k], dy_k)
                 check_cotangent(dx_k, x_spec)
             gradients.append(dparams)
             dx = dx_k if dx is None else jax.tree.map(jnp.add, dx, dx_k)
         return fan.pack(gradients), dx
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         return join([branch_output(k, p, x, residuals) for k, p in enumerate(fan.unpack(params))])
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         branches = zip(layers, fan.unpack(params), fan.unpack_state(state), strict=True)
         return join([at_step(fan.step(k), layer.predict)(p, s, x) for k, (layer, p, s) in enumerate(branches)])
 
-    recovers = [layer.rebuild is not None or keep for layer, keep in zip(layers, keeps, strict=True)]
-    needs_x = any("x" in layer.needs for layer in layers) or any(rebuilt)
+    recovers = [layer.recompute is not None or keep for layer, keep in zip(layers, keeps, strict=True)]
+    needs_x = any("x" in layer.needs for layer in layers) or any(recomputed)
     return Layer(
         init=init,
         forward=forward,
         backward=backward,
         predict=predict,
         needs=("x",) * needs_x + ("y",) * slices_y,
-        rebuild=rebuild if all(recovers) and not slices_y else None,
+        recompute=recompute if all(recovers) and not slices_y else None,
         name="parallel",
         parts=fan.parts,
-        values=parallel_values(fan, reads_output, rebuilt, slices_y),
-        assemble=functools.partial(fan.build, functools.partial(parallel, combine=combine, axis=axis)),
+        values=parallel_values(fan, reads_output, recomputed, slices_y),
+        with_parts=functools.partial(fan.build, functools.partial(parallel, combine=combine, axis=axis)),
     )
 
 
@@ -132,16 +133,16 @@ def check_branches(outputs: Sequence[Any], combine: str, axis: int) -> None:
 
 
 def parallel_values(
-    fan: Named, reads_output: Sequence[bool], rebuilt: Sequence[bool], slices_y: bool
+    fan: Named, reads_output: Sequence[bool], recomputed: Sequence[bool], slices_y: bool
 ) -> tuple[Value, ...]:
     """The plan of the branches' outputs; x and y belong to whoever holds the layer."""
     values = []
-    for k, (layer, reads, again) in enumerate(zip(fan.layers, reads_output, rebuilt, strict=True)):
+    for k, (layer, reads, again) in enumerate(zip(fan.layers, reads_output, recomputed, strict=True)):
         label = f"output of {fan.label(k)} {layer.name}"
         if not reads:
             values.append(Value(label, DROPPED, "the combination's gradient needs no value"))
         elif again:
-            values.append(Value(label, REBUILT, f"{layer.name} reads its output; {layer.name} rebuilds it"))
+            values.append(Value(label, RECOMPUTED, f"{layer.name} reads its output; {layer.name} recomputes it"))
         elif slices_y:
             values.append(Value(label, DROPPED, f"{layer.name} reads its output: sliced out of the concatenation"))
         else:

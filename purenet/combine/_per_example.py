@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, check_scalar, run_backward
 from ._named import is_stateless
 
@@ -28,7 +28,7 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
         return jnp.mean(values) if reduction == "mean" else jnp.sum(values)
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
-        with at("per_example"):
+        with layer_scope("per_example"):
             batch_size(x)
             one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
             return objective.init(key, one)
@@ -39,7 +39,7 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
             check_scalar(value, objective.name)
             return value, residuals
 
-        with at("per_example"):
+        with layer_scope("per_example"):
             if not is_stateless(state):
                 raise LayerValueError("expected an objective without state: examples cannot share one")
             keys = None if key is None else jax.random.split(key, batch_size(x))
@@ -54,12 +54,12 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
         def one(x: PyTree, value: PyTree, saved: Residuals) -> tuple[Params, PyTree]:
             return run_backward(objective, params, x, value, saved, dvalue)
 
-        with at("per_example"):
+        with layer_scope("per_example"):
             dparams, dx = jax.vmap(one)(x, values, saved)
         return jax.tree.map(lambda leaf: jnp.sum(leaf, 0), dparams), dx
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        with at("per_example"):
+        with layer_scope("per_example"):
             return reduce(jax.vmap(lambda x: objective.predict(params, (), x))(x))
 
     return Layer(
@@ -69,7 +69,7 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
         predict=predict,
         name="per_example",
         parts=((".each", objective),),
-        assemble=lambda parts: per_example(*parts, reduction=reduction),
+        with_parts=lambda parts: per_example(*parts, reduction=reduction),
     )
 
 

@@ -6,7 +6,7 @@ Chen et al., *Training Deep Nets with Sublinear Memory Cost* (2016).
 from __future__ import annotations
 
 from ..annotations import PyTree
-from ..barrier import not_before
+from ..barrier import after
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, everything_inside
 from ..randomness import clone_key
@@ -14,7 +14,7 @@ from ._named import at_step
 
 
 def remat(layer: Layer) -> Layer:
-    """The same layer, its residuals rebuilt by a second forward inside the backward.
+    """The same layer, its residuals recomputed by a second forward inside the backward.
 
     Kept: x, the state and the key. On accelerators a barrier over x and dy keeps XLA from merging the second forward
     with the first (outside a scan), and from running it before dy is there: `purenet.barrier`. What the second
@@ -27,7 +27,7 @@ def remat(layer: Layer) -> Layer:
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         state, key = residuals
-        dy, (x, key) = not_before(dy, (x, clone_key(key)))
+        dy, (x, key) = after(dy, (x, clone_key(key)))
         y, _, extra = at_step("remat", layer.forward)(params, state, x, key)
         return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
 
@@ -37,7 +37,7 @@ def remat(layer: Layer) -> Layer:
         backward=backward,
         predict=at_step("remat", layer.predict),
         needs=("x",),
-        rebuild=None,
+        recompute=None,
         name="remat",
         keeps=(),
         parts=((".inside", layer),),
@@ -45,5 +45,5 @@ def remat(layer: Layer) -> Layer:
             Value("input", KEPT, f"{layer.name} runs forward from it again"),
             Value(everything_inside(layer), DROPPED, "the second forward computes it in the backward"),
         ),
-        assemble=lambda parts: remat(*parts),
+        with_parts=lambda parts: remat(*parts),
     )

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..annotations import PyTree
-from ..barrier import not_before
-from ..errors import LayerValueError, at
+from ..barrier import after
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
-from ..planning import REBUILT, leaf_value
+from ..planning import RECOMPUTED, leaf_value
 from ..randomness import split_key
 
 
@@ -24,7 +24,7 @@ class Reparametrisation(NamedTuple):
 
     - `init(key, kernel) -> (own, state)` from the kernel of the layer's own init
     - `forward(own, state) -> (kernel, new_state, saved)`; `keeps` names what is saved
-    - `rebuild(own, saved) -> kernel`, the same again
+    - `recompute(own, saved) -> kernel`, the same again
     - `backward(own, saved, dkernel) -> down`
     - `predict(own, state) -> kernel`
     """
@@ -32,7 +32,7 @@ class Reparametrisation(NamedTuple):
     name: str
     init: Callable[..., Any]
     forward: Callable[..., Any]
-    rebuild: Callable[..., Any]
+    recompute: Callable[..., Any]
     backward: Callable[..., Any]
     predict: Callable[..., Any]
     keeps: tuple[str, ...]
@@ -40,14 +40,14 @@ class Reparametrisation(NamedTuple):
     has_state: bool = False
 
 
-def reparametrised(layer: Layer, how: Reparametrisation, assemble: Callable[..., Layer]) -> Layer:
-    """`layer` run with the kernel that `how` computes; `assemble([layer])` makes the same of another layer."""
+def reparametrised(layer: Layer, how: Reparametrisation, with_parts: Callable[..., Layer]) -> Layer:
+    """`layer` run with the kernel that `how` computes; `with_parts([layer])` makes the same of another layer."""
     if not isinstance(layer, Layer):
         raise TypeError(f"{how.name}: expected a Layer with a kernel, got {describe(layer)}")
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         layer_key, own_key = split_key(key, 2) if how.has_state else (key, None)
-        with at(how.name):
+        with layer_scope(how.name):
             params, inside = layer.init(layer_key, x)
             check_kernel(params, layer.name)
             if taken := set(params) & set(how.own[1:]):
@@ -56,7 +56,7 @@ def reparametrised(layer: Layer, how: Reparametrisation, assemble: Callable[...,
         return {**params, **own}, join(state, inside)
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        with at(how.name):
+        with layer_scope(how.name):
             own, rest, (state, inside) = *split(params), part(state)
             kernel, state, saved = how.forward(own, state)
             y, inside, extra = layer.forward({**rest, "kernel": kernel}, inside, x, key)
@@ -65,23 +65,23 @@ def reparametrised(layer: Layer, how: Reparametrisation, assemble: Callable[...,
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         own, rest = split(params)
         extra, saved = residuals
-        dy, (own, saved) = not_before(dy, (own, saved))
-        with at(how.name):
-            kernel = how.rebuild(own, saved)
+        dy, (own, saved) = after(dy, (own, saved))
+        with layer_scope(how.name):
+            kernel = how.recompute(own, saved)
             drest, dx = run_backward(layer, {**rest, "kernel": kernel}, x, y, extra, dy)
             # kernel = f(own)
             down = how.backward(own, saved, drest["kernel"])
         return {**drest, **down}, dx
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         own, rest = split(params)
         extra, saved = residuals
-        assert layer.rebuild is not None
-        with at(how.name):
-            return layer.rebuild({**rest, "kernel": how.rebuild(own, saved)}, x, extra)
+        assert layer.recompute is not None
+        with layer_scope(how.name):
+            return layer.recompute({**rest, "kernel": how.recompute(own, saved)}, x, extra)
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        with at(how.name):
+        with layer_scope(how.name):
             own, rest, (state, inside) = *split(params), part(state)
             return layer.predict({**rest, "kernel": how.predict(own, state)}, inside, x)
 
@@ -109,17 +109,17 @@ def reparametrised(layer: Layer, how: Reparametrisation, assemble: Callable[...,
         backward=backward,
         predict=predict,
         needs=layer.needs,
-        rebuild=None if layer.rebuild is None else rebuild,
-        rebuild_needs=layer.rebuild_needs,
+        recompute=None if layer.recompute is None else recompute,
+        recompute_needs=layer.recompute_needs,
         name=how.name,
         keeps=how.keeps,
         parts=(("", layer),),
         values=(
             leaf_value(layer, "input"),
-            Value(f"kernel of {layer.name}", REBUILT, f"{how.name} computes it from the parameters again"),
+            Value(f"kernel of {layer.name}", RECOMPUTED, f"{how.name} computes it from the parameters again"),
             leaf_value(layer, "output"),
         ),
-        assemble=assemble,
+        with_parts=with_parts,
     )
 
 

@@ -1,7 +1,7 @@
 """repeat: n equal blocks one after the other, one compiled block scanned over stacked parameters.
 
 Forward is `lax.scan` over the blocks' parameters, backward the same scan in reverse. What one block keeps is stacked
-n times; what it rebuilds or drops is really gone, since a scan stores nothing that is not carried out of it.
+n times; what it recomputes or drops is really gone, since a scan stores nothing that is not carried out of it.
 The backward of a block that finds its input from its output gives the block before it the output it needs.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from jax import lax
 
 from ..annotations import PyTree
-from ..errors import at
+from ..errors import layer_scope
 from ..layer import Key, Layer, Params, Residuals, Reverse, State, Value, reverses, run_backward, run_reverse
-from ..planning import DROPPED, KEPT, REBUILT
+from ..planning import DROPPED, KEPT, RECOMPUTED
 from ._named import check_cotangent, spec
 from ._nested import nested
 from ._remat import remat
@@ -47,7 +47,7 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
             check_shape_kept(y, x)
             return y, (s, extra, x if keeps_input else None)
 
-        with at("repeat"):
+        with layer_scope("repeat"):
             check_stack(params, n)
             y, (state, extras, inputs) = lax.scan(block, x, (params, state, split_stack(key, n)), length=n)
         return y, state, (extras, inputs, spec(x))
@@ -65,7 +65,7 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
             check_cotangent(dx, x_spec)
             return (dx, x if reads_y else None), dparams  # this block's input is the output of the one before
 
-        with at("repeat"):
+        with layer_scope("repeat"):
             (dx, x), gradients = lax.scan(block, (dy, y), (params, extras, inputs), length=n, reverse=True)
         return gradients, dx, x
 
@@ -76,7 +76,7 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
     why = "; ".join([f"{layer.name} reads its input"] * reads_x + [f"{layer.name} reads its output"] * reads_y)
     input_fate = KEPT if keeps_input else DROPPED, why or "nothing reads it"
     if finds_x:
-        input_fate = REBUILT, f"{layer.name} finds it from its output"
+        input_fate = RECOMPUTED, f"{layer.name} finds it from its output"
     return Layer(
         init=init_stack(layer, n),
         forward=forward,
@@ -89,6 +89,6 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
             Value(f"input of each of {n} blocks", *input_fate),
             Value("output", KEPT if reads_y else DROPPED, why if reads_y else "nothing reads it"),
         ),
-        assemble=lambda parts: repeat(parts[0], n),
+        with_parts=lambda parts: repeat(parts[0], n),
         reverse=Reverse(backward, reverse) if finds_x else None,
     )

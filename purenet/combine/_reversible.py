@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Float, PyTree
-from ..barrier import not_before
-from ..errors import LayerTypeError, LayerValueError, at
+from ..barrier import after
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import (
     Key,
     Layer,
@@ -54,12 +54,12 @@ def reversible(f: Layer, g: Layer) -> Layer:
     both = name_layers("reversible", (), {"f": f, "g": g})
 
     def init(key: Key, x: Shaped) -> tuple[Params, State]:
-        with at("reversible"):
+        with layer_scope("reversible"):
             check_stream(x)
         half = jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] // 2), x.dtype)
         params, states = [], []
         for k, layer_key in enumerate(split_key(key, 2)):
-            with at(both.step(k)):
+            with layer_scope(both.step(k)):
                 p, s = both.layers[k].init(layer_key, half)
                 check_like(jax.eval_shape(both.layers[k].predict, p, s, half), half)
             params.append(p)
@@ -67,13 +67,13 @@ def reversible(f: Layer, g: Layer) -> Layer:
         return both.pack(params), both.pack_state(states)
 
     def run(k: int, params: Params, state: State, x: Half, key: Key) -> tuple[Half, State, Residuals]:
-        with at(both.step(k)):
+        with layer_scope(both.step(k)):
             y, state, extra = both.layers[k].forward(params, state, x, key)
             check_like(y, x)
         return y, state, extra
 
     def forward(params: Params, state: State, x: Stream, key: Key) -> tuple[Stream, State, Residuals]:
-        with at("reversible"):
+        with layer_scope("reversible"):
             x1, x2 = halves(x)
         (of_f, of_g), (f_state, g_state) = both.unpack(params), both.unpack_state(state)
         f_key, g_key = split_key(key, 2)
@@ -85,20 +85,20 @@ def reversible(f: Layer, g: Layer) -> Layer:
 
     def reverse(params: Params, y: Stream, residuals: Residuals, dy: Stream) -> tuple[Params, Stream, Stream]:
         state, key = residuals
-        dy, (y, key) = not_before(dy, (y, clone_key(key)))
+        dy, (y, key) = after(dy, (y, clone_key(key)))
         (of_f, of_g), (f_state, g_state) = both.unpack(params), both.unpack_state(state)
         f_key, g_key = split_key(key, 2)
         (y1, y2), (dy1, dy2) = halves(y), halves(dy)
         # y2 = x2 + g(y1)
         g_y1, _, extra = run(1, of_g, g_state, y1, g_key)
         x2 = y2 - g_y1
-        with at(both.step(1)):
+        with layer_scope(both.step(1)):
             dg, dy1_of_g = run_backward(g, of_g, y1, g_y1, extra, dy2)
         dx1 = dy1 + dy1_of_g
         # y1 = x1 + f(x2)
         f_x2, _, extra = run(0, of_f, f_state, x2, f_key)
         x1 = y1 - f_x2
-        with at(both.step(0)):
+        with layer_scope(both.step(0)):
             df, dx2_of_f = run_backward(f, of_f, x2, f_x2, extra, dx1)
         dx2 = dy2 + dx2_of_f
         return both.pack([df, dg]), jnp.concatenate((dx1, dx2), -1), jnp.concatenate((x1, x2), -1)
@@ -108,12 +108,12 @@ def reversible(f: Layer, g: Layer) -> Layer:
         return dparams, dx
 
     def predict(params: Params, state: State, x: Stream) -> Stream:
-        with at("reversible"):
+        with layer_scope("reversible"):
             x1, x2 = halves(x)
         (of_f, of_g), (f_state, g_state) = both.unpack(params), both.unpack_state(state)
-        with at(both.step(0)):
+        with layer_scope(both.step(0)):
             y1 = x1 + f.predict(of_f, f_state, x2)
-        with at(both.step(1)):
+        with layer_scope(both.step(1)):
             y2 = x2 + g.predict(of_g, g_state, y1)
         return jnp.concatenate((y1, y2), -1)
 
@@ -130,7 +130,7 @@ def reversible(f: Layer, g: Layer) -> Layer:
             *dict.fromkeys(Value(everything_inside(layer), DROPPED, "run again in the backward") for layer in (f, g)),
             Value("output", KEPT, "the input is found from it"),
         ),
-        assemble=lambda parts: reversible(*parts),
+        with_parts=lambda parts: reversible(*parts),
         reverse=Reverse(backward, reverse),
     )
 

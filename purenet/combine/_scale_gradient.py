@@ -50,5 +50,5 @@ def scale_gradient(factor: float) -> Layer:
         lambda dy: scale_gradient_backward(dy, factor),
         name="scale_gradient",
         needs=(),
-        rebuild=lambda x: scale_gradient_forward(x, factor),
+        recompute=lambda x: scale_gradient_forward(x, factor),
     )

@@ -1,7 +1,7 @@
-"""serial: y = f_n(... f_2(f_1(x))), the values between the layers kept, rebuilt or dropped as planned.
+"""serial: y = f_n(... f_2(f_1(x))), the values between the layers kept, recomputed or dropped as planned.
 
 Backward walks the layers in reverse, dx_k = f_k'(dx_{k+1}). Reverse mode over a composition: Griewank & Walther,
-*Evaluating Derivatives* (2008), chapter 3; rebuilding instead of keeping: chapter 12.
+*Evaluating Derivatives* (2008), chapter 3; recomputing instead of keeping: chapter 12.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import itertools
 import jax
 
 from ..annotations import PyTree
-from ..barrier import waiting
-from ..errors import at
+from ..barrier import gate_on
+from ..errors import layer_scope
 from ..layer import Key, Layer, Params, Residuals, Reverse, State, reverses, run_backward, run_reverse
-from ..planning import KEPT, choose, explain, rebuild_source
+from ..planning import KEPT, choose, explain, recompute_source
 from ..randomness import split_key
 from ._named import check_cotangent, name_layers, spec
 
@@ -23,19 +23,19 @@ from ._named import check_cotangent, name_layers, spec
 def serial(*layers: Layer, **named: Layer) -> Layer:
     """One layer after the other; positional (parameters in a list) or named (parameters in a dict).
 
-    What is kept is planned from the layers' `needs` and `rebuild` before anything is traced: see `purenet.plan`.
-    On accelerators a barrier with the incoming cotangent keeps XLA from undoing what is rebuilt: `purenet.barrier`.
+    What is kept is planned from the layers' `needs` and `recompute` before anything is traced: see `purenet.plan`.
+    On accelerators a barrier with the incoming cotangent keeps XLA from undoing what is recomputed: `purenet.barrier`.
     """
     chain = name_layers("serial", layers, named)
     layers, n = chain.layers, len(chain.layers)
     fates = choose(layers)
     kept = [k for k in range(1, n) if fates[k] == KEPT]
-    source = rebuild_source(layers, fates, n)
+    source = recompute_source(layers, fates, n)
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         params, states = [], []
         for k, layer_key in enumerate(split_key(key, n)):
-            with at(chain.step(k)):
+            with layer_scope(chain.step(k)):
                 p, s = layers[k].init(layer_key, x)
                 x = jax.eval_shape(layers[k].predict, p, s, x)
             params.append(p)
@@ -46,7 +46,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         values, states, extras = [x], [], []
         split = zip(chain.unpack(params), chain.unpack_state(state), split_key(key, n), strict=True)
         for k, (p, s, layer_key) in enumerate(split):
-            with at(chain.step(k)):
+            with layer_scope(chain.step(k)):
                 y, s, extra = layers[k].forward(p, s, values[-1], layer_key)
             values.append(y)
             states.append(s)
@@ -55,18 +55,18 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         return values[-1], chain.pack_state(states), (extras, [values[k] for k in kept], specs)
 
     def recover(k: int, params: list[Params], value: dict[int, PyTree], extras: list[Residuals], dy: PyTree) -> None:
-        """Put value k into `value`, rebuilt from what is there, not before dy is there."""
+        """Put value k into `value`, recomputed from what is there, not before dy is there."""
         if k in value:
             return
         maker = layers[k - 1]
-        assert maker.rebuild is not None
+        assert maker.recompute is not None
         x = None
-        if "x" in maker.rebuild_needs:
+        if "x" in maker.recompute_needs:
             recover(k - 1, params, value, extras, dy)
             x = value[k - 1]
-        x, extra = waiting((x, extras[k - 1]), dy)
-        with at(chain.step(k - 1)):
-            value[k] = maker.rebuild(params[k - 1], x, extra)
+        x, extra = gate_on((x, extras[k - 1]), dy)
+        with layer_scope(chain.step(k - 1)):
+            value[k] = maker.recompute(params[k - 1], x, extra)
 
     def walk(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
         """(dparams, dx, x), where x is None unless it is given or found."""
@@ -77,7 +77,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         for k in reversed(range(n)):  # value k+1 = layer k (value k)
             for wanted in [k + 1] * ("y" in layers[k].needs) + [k] * ("x" in layers[k].needs):
                 recover(wanted, params, value, extras, dy)
-            with at(chain.step(k)):
+            with layer_scope(chain.step(k)):
                 if reverses(layers[k]) and value.get(k) is None:
                     gradients[k], dy, value[k] = run_reverse(layers[k], params[k], value[k + 1], extras[k], dy)
                 else:
@@ -92,7 +92,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
     def reverse(params: Params, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree, PyTree]:
         return walk(params, None, y, residuals, dy)
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         extras, stored, _ = residuals
         value = {0: x, **dict(zip(kept, stored, strict=True))}
         recover(n, chain.unpack(params), value, extras, ())
@@ -100,7 +100,7 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         for k, (p, s) in enumerate(zip(chain.unpack(params), chain.unpack_state(state), strict=True)):
-            with at(chain.step(k)):
+            with layer_scope(chain.step(k)):
                 x = layers[k].predict(p, s, x)
         return x
 
@@ -112,11 +112,11 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         backward=backward,
         predict=predict,
         needs=("x",) * (fates[0] == KEPT) + ("y",) * (fates[n] == KEPT),
-        rebuild=None if source is None else rebuild,
-        rebuild_needs=("x",) if source == 0 else (),
+        recompute=None if source is None else recompute,
+        recompute_needs=("x",) if source == 0 else (),
         name="serial",
         parts=chain.parts,
         values=explain(layers, fates, ["input", *between, "output"]),
-        assemble=functools.partial(chain.build, serial),
+        with_parts=functools.partial(chain.build, serial),
         reverse=Reverse(backward, reverse) if all(map(reverses, layers)) else None,
     )

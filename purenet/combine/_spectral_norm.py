@@ -35,10 +35,10 @@ def spectral_norm_forward(kernel: Kernel, vectors: Vectors, iterations: int = 1)
     vectors = power_iteration(lax.stop_gradient(matrix), vectors, iterations)
     sigma = product(product(vectors["v"], matrix), vectors["u"])
     saved = jnp.where(sigma == 0, 1, sigma), vectors
-    return spectral_norm_rebuild(kernel, saved), saved
+    return spectral_norm_recompute(kernel, saved), saved
 
 
-def spectral_norm_rebuild(kernel: Kernel, saved: Saved) -> Kernel:
+def spectral_norm_recompute(kernel: Kernel, saved: Saved) -> Kernel:
     sigma, _ = saved
     return (kernel.astype(sigma.dtype) / sigma).astype(kernel.dtype)
 
@@ -101,7 +101,7 @@ def spectral_norm(layer: Layer, *, iterations: int = 1) -> Layer:
         name="spectral_norm",
         init=init,
         forward=forward,
-        rebuild=lambda own, saved: spectral_norm_rebuild(own["kernel"], saved),
+        recompute=lambda own, saved: spectral_norm_recompute(own["kernel"], saved),
         backward=lambda own, saved, dkernel: {"kernel": spectral_norm_backward(own["kernel"], saved, dkernel)},
         predict=lambda own, vectors: spectral_norm_forward(own["kernel"], vectors, 0)[0],
         keeps=("sigma", "u", "v"),

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 
 from ..annotations import PyTree
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, State, describe, leaves_with_paths
 
 
@@ -17,7 +17,7 @@ def init_stack(layer: Layer, n: int) -> Callable[..., Any]:
     """The `init` of n blocks, each drawn with a key of its own."""
 
     def init(key: Any, x: PyTree) -> tuple[Params, State]:
-        with at("repeat"):
+        with layer_scope("repeat"):
             params, state = jax.vmap(lambda block_key: layer.init(block_key, x))(jax.random.split(key, n))
             check_shape_kept(jax.eval_shape(layer.predict, *first((params, state)), x), x)
             return params, state
@@ -27,7 +27,7 @@ def init_stack(layer: Layer, n: int) -> Callable[..., Any]:
 
 def predict_stack(layer: Layer, n: int) -> Callable[..., Any]:
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        with at("repeat"):
+        with layer_scope("repeat"):
             check_stack(params, n)
             return lax.scan(lambda x, each: (layer.predict(*each, x), None), x, (params, state), length=n)[0]
 

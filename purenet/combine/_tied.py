@@ -14,9 +14,9 @@ from typing import Any
 import jax
 
 from ..annotations import PyTree
-from ..errors import LayerTypeError, LayerValueError, at
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, describe, leaves_with_paths, run_backward
-from ..planning import REBUILT, sides
+from ..planning import RECOMPUTED, sides
 
 
 def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
@@ -29,7 +29,7 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
     check_ties(ties)
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
-        with at("tied"):
+        with layer_scope("tied"):
             params, state = network.init(key, x)
             leaves = dict(leaves_with_paths(params))
             for target, source in ties.items():
@@ -48,11 +48,11 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
         return replace(params, {target: parameter(leaves, source) for target, source in ties.items()})
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        with at("tied"):
+        with layer_scope("tied"):
             return network.forward(complete(params), state, x, key)
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
-        with at("tied"):
+        with layer_scope("tied"):
             dparams, dx = run_backward(network, complete(params), x, y, residuals, dy)
             return shared(dparams), dx
 
@@ -64,13 +64,13 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
             gradients[owner] += gradients[target].T if transposed else gradients[target]
         return replace(dparams, gradients | dict.fromkeys(ties))
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert network.rebuild is not None
-        with at("tied"):
-            return network.rebuild(complete(params), x, residuals)
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert network.recompute is not None
+        with layer_scope("tied"):
+            return network.recompute(complete(params), x, residuals)
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        with at("tied"):
+        with layer_scope("tied"):
             return network.predict(complete(params), state, x)
 
     return network._replace(
@@ -78,12 +78,12 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
         forward=forward,
         backward=backward,
         predict=predict,
-        rebuild=None if network.rebuild is None else rebuild,
+        recompute=None if network.recompute is None else recompute,
         name="tied",
         keeps=(),
         parts=(("", network),),
-        values=(*sides(network), *(Value(target, REBUILT, f"it is {source}") for target, source in ties.items())),
-        assemble=lambda parts: tied(parts[0], ties),
+        values=(*sides(network), *(Value(target, RECOMPUTED, f"it is {source}") for target, source in ties.items())),
+        with_parts=lambda parts: tied(parts[0], ties),
     )
 
 

@@ -26,10 +26,10 @@ EPS = 1e-12
 def weight_norm_forward(params: dict[str, Array]) -> tuple[Kernel, Features]:
     v = params["kernel"]
     squares = jnp.sum(jnp.square(widen(v)), tuple(range(v.ndim - 1)))  # [out]
-    return weight_norm_rebuild(params, squares), squares
+    return weight_norm_recompute(params, squares), squares
 
 
-def weight_norm_rebuild(params: dict[str, Array], squares: Features) -> Kernel:
+def weight_norm_recompute(params: dict[str, Array], squares: Features) -> Kernel:
     v, scale = params["kernel"], params["scale"].astype(squares.dtype)
     gain = scale * inverse_norm(squares)  # [out]
     return (v.astype(gain.dtype) * jnp.broadcast_to(gain, v.shape)).astype(v.dtype)  # [..., in, out]
@@ -71,7 +71,7 @@ def weight_norm(layer: Layer) -> Layer:
         name="weight_norm",
         init=init,
         forward=forward,
-        rebuild=weight_norm_rebuild,
+        recompute=weight_norm_recompute,
         backward=weight_norm_backward,
         predict=lambda own, state: forward(own, state)[0],
         keeps=("squared norm",),

@@ -26,10 +26,10 @@ def weight_standardize_forward(v: Kernel, eps: float = 1e-10) -> tuple[Kernel, S
     mean = jnp.mean(wide, axes, keepdims=True)  # [1..., out]
     variance = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)  # [1..., out]
     statistics = mean, lax.rsqrt(variance + eps)
-    return weight_standardize_rebuild(v, statistics), statistics
+    return weight_standardize_recompute(v, statistics), statistics
 
 
-def weight_standardize_rebuild(v: Kernel, statistics: Statistics) -> Kernel:
+def weight_standardize_recompute(v: Kernel, statistics: Statistics) -> Kernel:
     mean, rstd = statistics
     return ((v.astype(mean.dtype) - mean) * rstd).astype(v.dtype)  # [..., in, out]
 
@@ -63,7 +63,7 @@ def weight_standardize(layer: Layer, *, eps: float = 1e-10) -> Layer:
         name="weight_standardize",
         init=lambda key, kernel: ({"kernel": kernel}, ()),
         forward=forward,
-        rebuild=lambda own, statistics: weight_standardize_rebuild(own["kernel"], statistics),
+        recompute=lambda own, statistics: weight_standardize_recompute(own["kernel"], statistics),
         backward=lambda own, statistics, dkernel: {
             "kernel": weight_standardize_backward(own["kernel"], statistics, dkernel)
         },

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
-from ..errors import at
-from ..layer import Key, Layer, Params, Residuals, State, Value, is_instead, run_backward
-from ..planning import KEPT, REBUILT
+from ..errors import layer_scope
+from ..layer import Key, Layer, Params, Residuals, State, Value, is_replacement, run_backward
+from ..planning import KEPT, RECOMPUTED
 from ..static import Static
 from ._named import at_step, reassembled, spec
 
@@ -47,15 +47,15 @@ def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) ->
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         extra, kept, y, (x_spec, y_spec) = residuals
-        with at("with_dtype"):
+        with layer_scope("with_dtype"):
             dparams, dx = run_backward(inner, params, cast(kept, compute_dtype), y, extra, cast_like(dy, y_spec))
         return dparams, cast_like(dx, x_spec)
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         extra, kept, _, (x_spec, _) = residuals
-        assert inner.rebuild is not None
+        assert inner.recompute is not None
         inside = cast(kept if reads_x else x, compute_dtype)
-        y = at_step("with_dtype", inner.rebuild)(params, inside, extra)
+        y = at_step("with_dtype", inner.recompute)(params, inside, extra)
         return cast(y, outer_dtype(params, x_spec))
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
@@ -70,12 +70,12 @@ def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) ->
         backward=backward,
         predict=predict,
         needs=(),
-        rebuild=None if inner.rebuild is None else rebuild,
-        rebuild_needs=() if reads_x else inner.rebuild_needs,
+        recompute=None if inner.recompute is None else recompute,
+        recompute_needs=() if reads_x else inner.recompute_needs,
         name="with_dtype",
         parts=(("", layer),),
-        values=(*values, Value(f"parameters in {compute_dtype}", REBUILT, "cast again where they are used")),
-        assemble=lambda parts: with_dtype(parts[0], compute_dtype, output_dtype=output_dtype),
+        values=(*values, Value(f"parameters in {compute_dtype}", RECOMPUTED, "cast again where they are used")),
+        with_parts=lambda parts: with_dtype(parts[0], compute_dtype, output_dtype=output_dtype),
     )
 
 
@@ -96,15 +96,15 @@ def cast_parameters(layer: Layer, dtype: Any) -> Layer:
         dparams, dx = run_backward(layer, cast(params, dtype), x, y, residuals, dy)
         return cast_like(dparams, spec(params)), dx
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert layer.rebuild is not None
-        return layer.rebuild(cast(params, dtype), x, residuals)
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert layer.recompute is not None
+        return layer.recompute(cast(params, dtype), x, residuals)
 
     return layer._replace(
         forward=forward,
         backward=backward,
         predict=lambda params, state, x: layer.predict(cast(params, dtype), state, x),
-        rebuild=None if layer.rebuild is None else rebuild,
+        recompute=None if layer.recompute is None else recompute,
     )
 
 
@@ -132,7 +132,7 @@ def cast_like(gradient: PyTree, of: Static) -> PyTree:
     tree, leaves = of.value
 
     def stays(leaf: Any) -> bool:
-        return leaf is None or is_instead(leaf)
+        return leaf is None or is_replacement(leaf)
 
     return jax.tree.map(
         lambda leaf, own: leaf if stays(leaf) else leaf.astype(own.dtype),

@@ -26,7 +26,6 @@ from .activations import (
     tanh as tanh,
 )
 from .adaptive_pool import adaptive_avg_pool as adaptive_avg_pool, adaptive_max_pool as adaptive_max_pool
-from .attend import attend as attend, cross_attend as cross_attend
 from .avg_pool import avg_pool as avg_pool
 from .batch_norm import batch_norm as batch_norm
 from .conv import conv as conv
@@ -61,6 +60,7 @@ from .multi_head_attention import (
     self_attention as self_attention,
 )
 from .noise import gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise
+from .packed_attention import dot_product_attention as dot_product_attention, packed_attention as packed_attention
 from .pad import crop as crop, pad as pad
 from .pixel_shuffle import pixel_shuffle as pixel_shuffle, pixel_unshuffle as pixel_unshuffle
 from .positional import learned_positions as learned_positions, sinusoidal_positions as sinusoidal_positions
@@ -70,7 +70,7 @@ from .recurrent import (
     gru as gru,
     lstm as lstm,
     rnn as rnn,
-    stacked as stacked,
+    stacked_rnn as stacked_rnn,
     without_lengths as without_lengths,
 )
 from .reshape import flatten as flatten, reshape as reshape, swap_axes as swap_axes

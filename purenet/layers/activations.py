@@ -34,7 +34,7 @@ def activation(name: str, forward: Callable[..., Floats], backward: Callable[...
         check_floating(x)
         return forward(x)
 
-    return stateless(checked_forward, backward, name=name, needs=tuple(needs), rebuild=forward)
+    return stateless(checked_forward, backward, name=name, needs=tuple(needs), recompute=forward)
 
 
 def identity_forward(x: Floats) -> Floats:
@@ -120,7 +120,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
         name="leaky_relu",
         needs=(),
         keeps=("x >= 0",),
-        rebuild=lambda x, positive: forward(x),
+        recompute=lambda x, positive: forward(x),
     )
 
 

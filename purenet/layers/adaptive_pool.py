@@ -171,5 +171,5 @@ def adaptive_max_pool(output_size: int | Sequence[int | None]) -> Layer:
         name="adaptive_max_pool",
         needs=(),
         keeps=("place",),
-        rebuild=lambda x, residuals: adaptive_max_pool_forward(x, lengths)[0],
+        recompute=lambda x, residuals: adaptive_max_pool_forward(x, lengths)[0],
     )

@@ -89,5 +89,5 @@ def avg_pool(
         name="avg_pool",
         needs=(),
         keeps=("shape",),
-        rebuild=lambda x, sizes: avg_pool_forward(x, windows, count_include_pad)[0],
+        recompute=lambda x, sizes: avg_pool_forward(x, windows, count_include_pad)[0],
     )

@@ -7,7 +7,7 @@
     state  = momentum state + (1 - momentum) (mean, var), no part of any gradient
 
 With axis_name the means E are taken over that axis too, of `vmap` or `shard_map`: two pmeans forward, one backward.
-Kept: x and the two statistics [channels]; y is rebuilt from them. Statistics and sums are at least float32.
+Kept: x and the two statistics [channels]; y is recomputed from them. Statistics and sums are at least float32.
 Ioffe & Szegedy, *Batch Normalization* (2015).
 """
 
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float, PyTree
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Shaped, State, check_floating, describe
 from ..precision import wide_dtype, widen
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
@@ -34,7 +34,7 @@ def batch_norm_forward(
     params: dict[str, Array], x: Batch, eps: float = 1e-5, axis_name: Hashable = None
 ) -> tuple[Batch, Statistics]:
     statistics = batch_statistics(x, axis_name)
-    return batch_norm_rebuild(params, x, statistics, eps), statistics
+    return batch_norm_recompute(params, x, statistics, eps), statistics
 
 
 def batch_statistics(x: Batch, axis_name: Hashable = None) -> Statistics:
@@ -45,7 +45,7 @@ def batch_statistics(x: Batch, axis_name: Hashable = None) -> Statistics:
     return mean, over_axis(jnp.mean(jnp.square(deviation), examples), axis_name)
 
 
-def batch_norm_rebuild(params: dict[str, Array], x: Batch, statistics: Statistics, eps: float = 1e-5) -> Batch:
+def batch_norm_recompute(params: dict[str, Array], x: Batch, statistics: Statistics, eps: float = 1e-5) -> Batch:
     xhat, _ = normalise(x, statistics, eps)
     return scale_and_bias_forward(params, xhat).astype(x.dtype)
 
@@ -130,7 +130,7 @@ def batch_norm(
     return with_running_statistics(
         "batch_norm",
         lambda params, x: batch_norm_forward(params, x, eps, axis_name),
-        lambda params, x, statistics: batch_norm_rebuild(params, x, statistics, eps),
+        lambda params, x, statistics: batch_norm_recompute(params, x, statistics, eps),
         backward,
         keeps=("mean", "variance"),
         names=names_of(use_scale, use_bias),
@@ -160,7 +160,7 @@ def with_running_statistics(
         train(params, x) -> (y, (mean, variance)),  freeze(params, x, (mean, variance)) -> y
         run_backward(params, x, y, kept, dy) -> (dparams, dx)
 
-    `keeps` says which of mean and variance are `kept`; from both of them y is rebuilt.
+    `keeps` says which of mean and variance are `kept`; from both of them y is recomputed.
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"{name}: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
@@ -168,14 +168,14 @@ def with_running_statistics(
         raise ValueError(f"{name}: expected eps of at least 0, got {eps!r}")
 
     def init(key: Array, x: Shaped) -> tuple[Params, State]:
-        with at(name):
+        with layer_scope(name):
             check_input(x)
             dtype = wide_dtype(x.dtype)
             state = {"mean": jnp.zeros(x.shape[-1:], dtype), "var": jnp.ones(x.shape[-1:], dtype)}
             return init_scale_and_bias(names, x), state
 
     def forward(params: Params, state: State, x: Batch, key: Key) -> tuple[Batch, State, Sequence[Array]]:
-        with at(name):
+        with layer_scope(name):
             check(params, state, x)
             values = math.prod(x.shape[:-1]) * (1 if axis_name is None else lax.psum(1, axis_name))
             if values < 2:
@@ -188,15 +188,15 @@ def with_running_statistics(
             return y, running_statistics(state, statistics, values, momentum, unbiased), kept
 
     def backward(params: Params, x: Any, y: Any, kept: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
-        with at(name):
+        with layer_scope(name):
             return run_backward(params, x, y, kept, dy)
 
-    def rebuild(params: Params, x: Batch, statistics: Statistics) -> Batch:
-        with at(name):
+    def recompute(params: Params, x: Batch, statistics: Statistics) -> Batch:
+        with layer_scope(name):
             return freeze(params, x, statistics)
 
     def predict(params: Params, state: State, x: Batch) -> Batch:
-        with at(name):
+        with layer_scope(name):
             check(params, state, x)
             return freeze(params, x, (state["mean"], state["var"]))
 
@@ -215,7 +215,7 @@ def with_running_statistics(
         backward=backward,
         predict=predict,
         needs=needs,
-        rebuild=rebuild if keeps == ("mean", "variance") else None,
+        recompute=recompute if keeps == ("mean", "variance") else None,
         name=name,
         keeps=keeps,
     )

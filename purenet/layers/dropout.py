@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Bool, Float
-from ..errors import LayerTypeError, LayerValueError, at
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, check_floating, describe, no_params
 from .activations import SELU_ALPHA, SELU_SCALE
 
@@ -150,7 +150,7 @@ def random_layer(
     """
 
     def run(params: Params, state: State, x: Floats, key: Key) -> tuple[Floats, State, Residuals]:
-        with at(name):
+        with layer_scope(name):
             check_floating(x)
             if not draws:
                 return x, state, ()
@@ -159,11 +159,11 @@ def random_layer(
             return forward(x, drawn), state, saved
 
     def run_back(params: Params, x: None, y: None, key: Residuals, dy: Floats) -> tuple[Params, Floats]:
-        with at(name):
+        with layer_scope(name):
             return (), backward(key, dy) if draws else dy
 
-    def rebuild(params: Params, x: Floats, key: Residuals) -> Floats:
-        with at(name):
+    def recompute(params: Params, x: Floats, key: Residuals) -> Floats:
+        with layer_scope(name):
             return forward(x, jax.random.clone(key)) if draws else x
 
     return Layer(
@@ -172,7 +172,7 @@ def random_layer(
         backward=run_back,
         predict=lambda params, state, x: x,
         needs=(),
-        rebuild=rebuild,
+        recompute=recompute,
         name=name,
         keeps=("key",) if draws else (),
     )

@@ -112,7 +112,7 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
         name="global_max_pool",
         needs=(),
         keeps=("place",),
-        rebuild=lambda x, residuals: global_max_pool_forward(x, dimensions, keepdims)[0],
+        recompute=lambda x, residuals: global_max_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
@@ -134,7 +134,7 @@ def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
         name="global_avg_pool",
         needs=(),
         keeps=("shape",),
-        rebuild=lambda x, x_shape: global_avg_pool_forward(x, dimensions, keepdims)[0],
+        recompute=lambda x, x_shape: global_avg_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
@@ -156,5 +156,5 @@ def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False)
         functools.partial(global_lp_pool_backward, p=p),
         name="global_lp_pool",
         keeps=("y^(1-p)",),
-        rebuild=lambda x, slope: global_lp_pool_forward(x, dimensions, keepdims, p)[0],
+        recompute=lambda x, slope: global_lp_pool_forward(x, dimensions, keepdims, p)[0],
     )

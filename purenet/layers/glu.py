@@ -6,7 +6,7 @@
     dvalue = f(gate) dy
 
 glu takes f = sigmoid of the second half, as jax.nn.glu and torch do; the others take f of the first half: geglu with
-gelu, swiglu with silu, reglu with relu. Kept: x. y is rebuilt from it, so that a dense layer behind keeps nothing.
+gelu, swiglu with silu, reglu with relu. Kept: x. y is recomputed from it, so that a dense layer behind keeps nothing.
 Dauphin et al., *Language Modeling with Gated Convolutional Networks* (2017), glu;
 Shazeer, *GLU Variants Improve Transformer* (2020), the others and the MLPs made of them.
 """
@@ -20,9 +20,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float, PyTree
-from ..barrier import whole
+from ..barrier import materialize
 from ..combine import serial
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
 from . import activations
 from .dense import check_input, dense
@@ -104,9 +104,9 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
         return gated_forward(x, **bound)
 
     def backward(x: Floats, dy: Floats) -> Floats:
-        return whole(gated_backward(x, dy, **bound))  # not as halves, for each product that reads it
+        return materialize(gated_backward(x, dy, **bound))  # not as halves, for each product that reads it
 
-    return stateless(forward, backward, name=name, rebuild=forward)
+    return stateless(forward, backward, name=name, recompute=forward)
 
 
 def gated_mlp(
@@ -121,7 +121,7 @@ def gated_mlp(
 
     activation: "silu" (swiglu), "gelu" or "gelu_exact" (geglu), "relu" (reglu), "sigmoid" (glu), "tanh" or
     "identity" (bilinear). Parameters: up {kernel [in, 2 hidden]}, the gate's columns first, act, and
-    down {kernel [hidden, features]}, with biases if `use_bias`. Kept: x and x up; down's input is rebuilt.
+    down {kernel [hidden, features]}, with biases if `use_bias`. Kept: x and x up; down's input is recomputed.
     Raises like `dense`.
     """
     check_activation("gated_mlp", activation)
@@ -145,19 +145,19 @@ def as_wide_as_input(name: str, build: Callable[[int], Layer]) -> Layer:
         return build(x.shape[-1])
 
     def init(key: Key, x: Shaped) -> tuple[Params, State]:
-        with at(name):
+        with layer_scope(name):
             return block(x).init(key, x)
 
     def forward(params: Params, state: State, x: Floats, key: Key) -> tuple[Floats, State, Residuals]:
-        with at(name):
+        with layer_scope(name):
             return block(x).forward(params, state, x, key)
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: Floats) -> tuple[Params, PyTree]:
-        with at(name):
+        with layer_scope(name):
             return block(dy).backward(params, x, y, residuals, dy)
 
     def predict(params: Params, state: State, x: Floats) -> Floats:
-        with at(name):
+        with layer_scope(name):
             return block(x).predict(params, state, x)
 
     plan = build(1)

@@ -7,7 +7,7 @@
     dx     = rstd (dxhat - E[dxhat] - xhat E[dxhat xhat]),  dxhat = scale dy
 
 All four sums of the backward come from two, sum dy and sum dy xhat over space, since scale does not vary there.
-Kept: x and the two statistics [..., groups]; y is rebuilt from them. Statistics and sums are at least float32.
+Kept: x and the two statistics [..., groups]; y is recomputed from them. Statistics and sums are at least float32.
 Wu & He, *Group Normalization* (2018); Ulyanov, Vedaldi & Lempitsky, *Instance Normalization* (2016).
 """
 
@@ -36,10 +36,10 @@ def group_norm_forward(
     mean = over_groups(jnp.mean(wide, space), groups)  # [..., groups]
     variance = over_groups(jnp.mean(jnp.square(wide - spread(mean, x)), space), groups)  # [..., groups]
     rstd = lax.rsqrt(variance + eps)  # [..., groups]
-    return group_norm_rebuild(params, x, (mean, rstd)), (mean, rstd)
+    return group_norm_recompute(params, x, (mean, rstd)), (mean, rstd)
 
 
-def group_norm_rebuild(params: dict[str, Array], x: Spatial, statistics: Statistics) -> Spatial:
+def group_norm_recompute(params: dict[str, Array], x: Spatial, statistics: Statistics) -> Spatial:
     mean, rstd = statistics
     xhat = (x.astype(mean.dtype) - spread(mean, x)) * spread(rstd, x)  # [..., spatial, channels]
     return scale_and_bias_forward(params, xhat).astype(x.dtype)
@@ -128,5 +128,5 @@ def normalise_groups(name: str, groups: int | None, dimensions: int, eps: float,
         return group_norm_forward(params, x, groups or x.shape[-1], dimensions, eps)
 
     return stateless(
-        forward, group_norm_backward, name=name, init=init, keeps=("mean", "rstd"), rebuild=group_norm_rebuild
+        forward, group_norm_backward, name=name, init=init, keeps=("mean", "rstd"), recompute=group_norm_recompute
     )

@@ -5,7 +5,7 @@
     dh = f'(h) t dy,  dz = t (1 - t) (f(h) - x) dy
     dx = (1 - t) dy, and what the two dense layers give
 
-Kept: x, h and z; y is rebuilt from them without a matrix product.
+Kept: x, h and z; y is recomputed from them without a matrix product.
 Srivastava, Greff & Schmidhuber, *Highway Networks* (2015), whose gate starts closed: a negative bias.
 """
 
@@ -17,7 +17,7 @@ import jax
 from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, Params, Shaped, describe, stateless
 from .activations import sigmoid_backward, sigmoid_forward
 from .dense import check_input, dense, dense_backward, dense_forward
@@ -29,10 +29,10 @@ Floats = Float[Array, "... features"]
 def highway_forward(params: Params, x: Floats, activation: Activation) -> tuple[Floats, tuple[Floats, Floats]]:
     h = dense_forward(params["transform"], x)  # [..., features]
     z = dense_forward(params["gate"], x)  # [..., features]
-    return highway_rebuild(params, x, (h, z), activation), (h, z)
+    return highway_recompute(params, x, (h, z), activation), (h, z)
 
 
-def highway_rebuild(params: Params, x: Floats, saved: tuple[Floats, Floats], activation: Activation) -> Floats:
+def highway_recompute(params: Params, x: Floats, saved: tuple[Floats, Floats], activation: Activation) -> Floats:
     h, z = saved
     t = sigmoid_forward(z)
     return t * activation.forward(h) + (1 - t) * x
@@ -84,7 +84,7 @@ def highway(
         if not isinstance(params, dict) or set(params) != set(layers):
             raise LayerValueError(f"expected parameters {sorted(layers)}, got {describe(params)}")
         for name, layer in layers.items():
-            with at(name):
+            with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), x)  # that the parameters fit x
         return highway_forward(params, x, f)
 
@@ -94,5 +94,5 @@ def highway(
         name="highway",
         init=init,
         keeps=("transform", "gate"),
-        rebuild=functools.partial(highway_rebuild, activation=f),
+        recompute=functools.partial(highway_recompute, activation=f),
     )

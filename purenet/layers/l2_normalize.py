@@ -4,7 +4,7 @@
     dx = inverse (dy - y sum(y dy)) where |x| > eps, inverse dy elsewhere; the sum runs along the axis
 
 dy loses its part along y, which changes the length alone. At x = 0 both are finite: y = 0, dx = dy / eps.
-Kept: x and the squared norms, one number an example; y is rebuilt from them. The norm is at least float32.
+Kept: x and the squared norms, one number an example; y is recomputed from them. The norm is at least float32.
 The clamp is torch.nn.functional.normalize's; Salimans & Kingma, *Weight Normalization* (2016), section 2.1.
 """
 
@@ -25,10 +25,10 @@ Floats = Float[Array, "..."]
 
 def l2_normalize_forward(x: Floats, axis: int = -1, eps: float = 1e-12) -> tuple[Floats, Floats]:
     squares = jnp.sum(jnp.square(widen(x)), axis, keepdims=True)  # [..., 1]
-    return l2_normalize_rebuild(x, squares, eps), squares
+    return l2_normalize_recompute(x, squares, eps), squares
 
 
-def l2_normalize_rebuild(x: Floats, squares: Floats, eps: float = 1e-12) -> Floats:
+def l2_normalize_recompute(x: Floats, squares: Floats, eps: float = 1e-12) -> Floats:
     y = x.astype(squares.dtype) * inverse_norm(squares, eps)
     return y.astype(x.dtype)
 
@@ -67,5 +67,5 @@ def l2_normalize(*, axis: int = -1, eps: float = 1e-12) -> Layer:
         functools.partial(l2_normalize_backward, axis=axis, eps=eps),
         name="l2_normalize",
         keeps=("squared norm",),
-        rebuild=functools.partial(l2_normalize_rebuild, eps=eps),
+        recompute=functools.partial(l2_normalize_recompute, eps=eps),
     )

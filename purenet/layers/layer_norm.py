@@ -6,7 +6,7 @@
     dx     = rstd dxhat - rstd E[dxhat] - (x - mean) rstd^3 E[dxhat (x - mean)],  dxhat = scale dy
 
 The second and third term of dx are the paths through mean and rstd. Kept: x and the two statistics, one number each
-an example; y is rebuilt from them. Statistics and sums are at least float32.
+an example; y is recomputed from them. Statistics and sums are at least float32.
 Ba, Kiros & Hinton, *Layer Normalization* (2016).
 """
 
@@ -30,10 +30,10 @@ def layer_norm_forward(
     mean = jnp.mean(wide, -1, keepdims=True)  # [..., 1]
     variance = jnp.mean(jnp.square(wide - mean), -1, keepdims=True)  # [..., 1]
     rstd = lax.rsqrt(variance + eps)  # [..., 1]
-    return layer_norm_rebuild(params, x, (mean, rstd)), (mean, rstd)
+    return layer_norm_recompute(params, x, (mean, rstd)), (mean, rstd)
 
 
-def layer_norm_rebuild(
+def layer_norm_recompute(
     params: dict[str, Array], x: Float[Array, "... features"], statistics: Statistics
 ) -> Float[Array, "... features"]:
     mean, rstd = statistics
@@ -99,7 +99,7 @@ def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = Tr
         name="layer_norm",
         init=init,
         keeps=("mean", "rstd"),
-        rebuild=layer_norm_rebuild,
+        recompute=layer_norm_recompute,
     )
 
 

@@ -103,5 +103,5 @@ def lp_pool(
         forward,
         functools.partial(lp_pool_backward, windows=windows, p=p),
         name="lp_pool",
-        rebuild=functools.partial(lp_pool_forward, windows=windows, p=p),
+        recompute=functools.partial(lp_pool_forward, windows=windows, p=p),
     )

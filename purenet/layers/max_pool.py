@@ -91,5 +91,5 @@ def max_pool(
         name="max_pool",
         needs=(),
         keeps=("place",),
-        rebuild=lambda x, residuals: max_pool_forward(x, windows)[0],
+        recompute=lambda x, residuals: max_pool_forward(x, windows)[0],
     )

@@ -32,7 +32,7 @@ from .routing import (
     router_z_forward,
     routing_backward,
     routing_forward,
-    routing_rebuild,
+    routing_recompute,
 )
 
 
@@ -75,7 +75,7 @@ def mixture_of_experts_backward(
     dy, dloss = dy if routing.balance else (dy, None)
     # y = the gated sum of the experts' outputs
     own = {"up": params["up"], "down": params["down"]}
-    gates = routing_rebuild(logits, chosen, routing.renormalise)
+    gates = routing_recompute(logits, chosen, routing.renormalise)
     dy_rows = dy.reshape(-1, dy.shape[-1])  # [tokens, out]
     dexperts, dx, dgates = experts_backward(own, rows, gates, chosen, h, dy_rows, activation)
     # gates, chosen = routing(logits)

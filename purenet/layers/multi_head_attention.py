@@ -18,16 +18,16 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array
 from ..combine import serial
-from ..errors import LayerTypeError, LayerValueError, at
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, describe, stateless
-from .attend import attend, check_heads, cross_attend
 from .attention import ScoreOptions
 from .attention_blocks import Block
 from .dense import check_input, dense, dense_backward, dense_forward
+from .packed_attention import check_heads, dot_product_attention, packed_attention
 
 
 class CrossOptions(ScoreOptions, total=False):
-    """The keywords of `cross_attend`."""
+    """The keywords of `dot_product_attention`."""
 
     kv_heads: int | None
     qk_norm: Layer | None
@@ -36,7 +36,7 @@ class CrossOptions(ScoreOptions, total=False):
 
 
 class AttendOptions(CrossOptions, total=False):
-    """The keywords of `attend`."""
+    """The keywords of `packed_attention`."""
 
     rotary: Layer | None
 
@@ -92,7 +92,7 @@ def projections(
         if not isinstance(params, dict) or set(params) != set(sources):
             raise LayerValueError(f"expected parameters {sorted(sources)}, got {describe(params)}")
         for name, layer in layers(parts).items():
-            with at(name):
+            with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), parts[sources[name]])  # that they fit
         y = project_forward(params, parts, sources) + parts[inputs:]
         return y if isinstance(x, tuple) else y[0]
@@ -120,12 +120,12 @@ def self_attention(
     bias_init: Initializer = zeros,
     **options: Unpack[AttendOptions],
 ) -> Layer:
-    """x [..., time, in], or (x, mask), to [..., time, features]: dense to queries, keys and values, `attend`, dense.
+    """x [..., time, in], or (x, mask), to [..., time, features]: dense to q, k and v, `packed_attention`, dense.
 
     - Parameters: project.qkv, the kernel [in, (heads + 2 kv_heads) * head_features] and its bias, and out, the kernel
-      [heads * head_features, features] and its bias; with qk_norm those of attend.
+      [heads * head_features, features] and its bias; with qk_norm those of packed_attention.
     - head_features are in / heads by default, features as many as all heads have together.
-    - The other keywords and the mask are those of `attend`.
+    - The other keywords and the mask are those of `packed_attention`.
     """
     kv_heads = check_heads("self_attention", heads, options.get("kv_heads"))
     of_dense = {"use_bias": use_bias, "kernel_init": kernel_init, "bias_init": bias_init}
@@ -133,7 +133,7 @@ def self_attention(
     counts, sources = {"qkv": heads + 2 * kv_heads}, {"qkv": 0}
     return serial(
         project=projections(heads, counts, sources, head_features, of_dense),
-        attend=attend(heads, **options),
+        attend=packed_attention(heads, **options),
         out=output_projection(features, of_dense),
     )._replace(name="self_attention")
 
@@ -187,13 +187,13 @@ def attention_of(
     of_dense: dict[str, Any],
     options: CrossOptions,
 ) -> Layer:
-    """`cross_attend` between the projections of its inputs and a dense layer."""
+    """`dot_product_attention` between the projections of its inputs and a dense layer."""
     kv_heads = check_heads(name, heads, options.get("kv_heads"))
     check_sizes(name, features, head_features)
     counts = {"query": heads, "key": kv_heads, "value": kv_heads}
     return serial(
         project=projections(heads, counts, sources, head_features, of_dense),
-        attend=cross_attend(heads, **options),
+        attend=dot_product_attention(heads, **options),
         out=output_projection(features, of_dense),
     )._replace(name=name)
 

@@ -123,7 +123,7 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
         functools.partial(pad_backward, widths=pairs, mode=mode),
         name="pad",
         needs=(),
-        rebuild=functools.partial(pad_forward, widths=pairs, mode=mode, value=value),
+        recompute=functools.partial(pad_forward, widths=pairs, mode=mode, value=value),
     )
 
 
@@ -166,7 +166,7 @@ def crop(widths: Widths | None = None, *, size: int | Sequence[int] | None = Non
         name="crop",
         needs=(),
         keeps=("widths",),
-        rebuild=lambda x, taken: crop_forward(x, taken.value),
+        recompute=lambda x, taken: crop_forward(x, taken.value),
     )
 
 

@@ -78,7 +78,7 @@ def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
         functools.partial(pixel_shuffle_backward, factors=factors, mode=mode),
         name="pixel_shuffle",
         needs=(),
-        rebuild=functools.partial(pixel_shuffle_forward, factors=factors, mode=mode),
+        recompute=functools.partial(pixel_shuffle_forward, factors=factors, mode=mode),
     )
 
 
@@ -101,7 +101,7 @@ def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
         functools.partial(pixel_unshuffle_backward, factors=factors, mode=mode),
         name="pixel_unshuffle",
         needs=(),
-        rebuild=functools.partial(pixel_unshuffle_forward, factors=factors, mode=mode),
+        recompute=functools.partial(pixel_unshuffle_forward, factors=factors, mode=mode),
     )
 
 

@@ -4,7 +4,7 @@
     learned  P [length, features] is a parameter;  dP_t = sum of dy_t over the leading axes, 0 beyond `time`
     sinusoidal  P_t,2i = sin(t / base^(2i / features)),  P_t,2i+1 = cos(t / base^(2i / features))
 
-dx = dy. Kept: nothing; y is rebuilt from x. Angles and sums are at least float32.
+dx = dy. Kept: nothing; y is recomputed from x. Angles and sums are at least float32.
 Vaswani et al., *Attention Is All You Need* (2017), section 3.5; learned: Gehring et al. (2017).
 """
 
@@ -79,7 +79,7 @@ def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializ
         name="learned_positions",
         init=init,
         needs=(),
-        rebuild=functools.partial(learned_positions_forward, offset=offset),
+        recompute=functools.partial(learned_positions_forward, offset=offset),
     )
 
 
@@ -115,7 +115,7 @@ def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved:
         sinusoidal_positions_backward,
         name="sinusoidal_positions",
         needs=(),
-        rebuild=functools.partial(sinusoidal_positions_forward, **options),
+        recompute=functools.partial(sinusoidal_positions_forward, **options),
     )
 
 

@@ -5,7 +5,7 @@
     dslope = sum over the leading axes where x < 0 of x dy
 
 At zero dx = dy and dslope = 0, as in jax.nn.leaky_relu and here (PyTorch takes the slope's side for dx).
-Kept: x. y does not tell x where the slope is zero or negative, and dslope reads x; y is rebuilt from x.
+Kept: x. y does not tell x where the slope is zero or negative, and dslope reads x; y is recomputed from x.
 He et al., *Delving Deep into Rectifiers* (2015); numbers of ONNX PRelu.
 """
 
@@ -59,4 +59,4 @@ def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
             raise LayerValueError(f"expected a slope of the last {axes} axes of x {describe(x)}, got {describe(slope)}")
         return prelu_forward(params, x)
 
-    return stateless(forward, prelu_backward, name="prelu", init=init_slope, rebuild=prelu_forward)
+    return stateless(forward, prelu_backward, name="prelu", init=init_slope, recompute=prelu_forward)

@@ -55,10 +55,10 @@ def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
             raise LayerValueError(f"cannot give axes {list(taken)} the shape {list(shape)}: x is {describe(x)}")
         return reshape_forward(x, shape, start)
 
-    def rebuild(x: Array, x_shape: Static) -> Array:
+    def recompute(x: Array, x_shape: Static) -> Array:
         return reshape_forward(x, shape, start)[0]
 
-    return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), rebuild=rebuild)
+    return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), recompute=recompute)
 
 
 def swap_axes_forward(x: Array, first: int, second: int) -> Array:
@@ -83,4 +83,4 @@ def swap_axes(first: int, second: int) -> Layer:
         return swap_axes_forward(x, first, second)
 
     backward = functools.partial(swap_axes_backward, first=first, second=second)
-    return stateless(forward, backward, name="swap_axes", needs=(), rebuild=forward)
+    return stateless(forward, backward, name="swap_axes", needs=(), recompute=forward)

@@ -5,7 +5,7 @@
     dscale = sum dy xhat over the leading axes
     dx     = rstd dxhat - x rstd^3 E[dxhat x],  dxhat = scale dy
 
-The second term of dx is the path through rstd. Kept: x and rstd, one number an example; y is rebuilt from them.
+The second term of dx is the path through rstd. Kept: x and rstd, one number an example; y is recomputed from them.
 Statistics and sums are at least float32. Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
 """
 
@@ -32,10 +32,10 @@ def rms_norm_forward(
 ) -> tuple[Float[Array, "... features"], Float[Array, "... 1"]]:
     mean_square = jnp.mean(jnp.square(widen(x)), -1, keepdims=True)  # [..., 1]
     rstd = lax.rsqrt(mean_square + eps)  # [..., 1]
-    return rms_norm_rebuild(params, x, rstd), rstd
+    return rms_norm_recompute(params, x, rstd), rstd
 
 
-def rms_norm_rebuild(
+def rms_norm_recompute(
     params: dict[str, Array], x: Float[Array, "... features"], rstd: Float[Array, "... 1"]
 ) -> Float[Array, "... features"]:
     xhat = x.astype(rstd.dtype) * rstd  # [..., features]
@@ -78,4 +78,6 @@ def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
         check_scale_and_bias(params, names, x)
         return rms_norm_forward(params, x, eps)
 
-    return stateless(forward, rms_norm_backward, name="rms_norm", init=init, keeps=("rstd",), rebuild=rms_norm_rebuild)
+    return stateless(
+        forward, rms_norm_backward, name="rms_norm", init=init, keeps=("rstd",), recompute=rms_norm_recompute
+    )

@@ -5,7 +5,7 @@
 
 The pairs are (i, i + dimensions / 2), or neighbours when interleaved; features from `dimensions` on stay as they are.
 A rotation's transpose is the rotation by -a, so dx is dy turned back. Kept: nothing, or the positions where they are
-given; y is rebuilt from x. Angles and rotations are computed in float32 at least.
+given; y is recomputed from x. Angles and rotations are computed in float32 at least.
 Su et al., *RoFormer* (2021); pairs of halves: GPT-NeoX and Llama; of neighbours: the paper and GPT-J.
 """
 
@@ -71,10 +71,10 @@ def rotary(
         dx = rotary_backward(*waves(dy, positions), dy, interleaved)
         return dx if isinstance(positions, tuple) else (dx, None)
 
-    def rebuild(x: Any, positions: Any) -> Heads:
+    def recompute(x: Any, positions: Any) -> Heads:
         return forward(x)[0]
 
-    return stateless(forward, backward, name="rotary", needs=(), keeps=("positions",), rebuild=rebuild)
+    return stateless(forward, backward, name="rotary", needs=(), keeps=("positions",), recompute=recompute)
 
 
 def check_input(x: Shaped, positions: Any, dimensions: int | None) -> None:

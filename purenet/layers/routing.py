@@ -30,10 +30,10 @@ Scalar = Float[Array, ""]
 
 def routing_forward(logits: Logits, top_k: int, renormalise: bool) -> tuple[Gates, Chosen]:
     _, chosen = lax.top_k(jax.nn.softmax(widen(logits)), top_k)  # [..., k]
-    return routing_rebuild(logits, chosen, renormalise), chosen
+    return routing_recompute(logits, chosen, renormalise), chosen
 
 
-def routing_rebuild(logits: Logits, chosen: Chosen, renormalise: bool) -> Gates:
+def routing_recompute(logits: Logits, chosen: Chosen, renormalise: bool) -> Gates:
     top = jnp.take_along_axis(jax.nn.softmax(widen(logits)), chosen, -1)  # [..., k]
     return top / jnp.sum(top, -1, keepdims=True) if renormalise else top
 

@@ -7,7 +7,7 @@
     dz = g'(z) sum over the spatial axes of x dy,            down to dm through the two dense layers
     dx = g(z) dy + dm / (number of positions)
 
-Kept: x, and m, h and z, a vector each an example; y is rebuilt from x and z. The mean and the sum are at least float32.
+Kept: x, and m, h and z, a vector each an example; y is recomputed from x and z. Mean and sum are at least float32.
 Hu, Shen & Sun, *Squeeze-and-Excitation Networks* (2018), with f = relu and g = sigmoid.
 """
 
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
 from ..precision import widen
 from .dense import dense, dense_backward, dense_forward
@@ -37,10 +37,10 @@ def squeeze_and_excitation_forward(
     m = jnp.mean(widen(x), spatial(dimensions)).astype(x.dtype)  # [..., channels]
     h = dense_forward(params[SQUEEZE], m)  # [..., hidden]
     z = dense_forward(params[EXCITE], activation.forward(h))  # [..., channels]
-    return squeeze_and_excitation_rebuild(x, (m, h, z), dimensions, gate), (m, h, z)
+    return squeeze_and_excitation_recompute(x, (m, h, z), dimensions, gate), (m, h, z)
 
 
-def squeeze_and_excitation_rebuild(x: Floats, vectors: Vectors, dimensions: int, gate: Activation) -> Floats:
+def squeeze_and_excitation_recompute(x: Floats, vectors: Vectors, dimensions: int, gate: Activation) -> Floats:
     _, _, z = vectors
     return along_positions(gate.forward(z), x.shape, dimensions) * x
 
@@ -124,7 +124,7 @@ def squeeze_and_excitation(
             raise LayerValueError(f"expected parameters {sorted((SQUEEZE, EXCITE))}, got {describe(params)}")
         value = jax.ShapeDtypeStruct(x.shape[-1:], x.dtype)
         for part, layer in zip((SQUEEZE, EXCITE), layers, strict=True):
-            with at(part):
+            with layer_scope(part):
                 value = jax.eval_shape(layer.predict, params[part], (), value)
 
     return stateless(
@@ -133,5 +133,5 @@ def squeeze_and_excitation(
         name=name,
         init=init,
         keeps=("mean", "hidden", "gate"),
-        rebuild=lambda params, x, vectors: squeeze_and_excitation_rebuild(x, vectors, dimensions, g),
+        recompute=lambda params, x, vectors: squeeze_and_excitation_recompute(x, vectors, dimensions, g),
     )

@@ -179,7 +179,7 @@ def upsample(
         name="upsample",
         needs=(),
         keeps=("shape",),
-        rebuild=lambda x, sizes: upsample_forward(x, resizing)[0],
+        recompute=lambda x, sizes: upsample_forward(x, resizing)[0],
     )
 
 

@@ -22,7 +22,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float, Integer
-from ..errors import LayerTypeError, LayerValueError, at
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, State, check_floating, describe, pair, stateless
 from ..precision import wide_dtype, widen
 from ..static import Static
@@ -344,7 +344,7 @@ def linear_cross_entropy(
         return turned(dparams), (dhidden.reshape(shape), (None, None) if masked else None)
 
     def predict_by_tokens(params: Head, state: State, x: tuple) -> Scalar:
-        with at("linear_cross_entropy"):
+        with layer_scope("linear_cross_entropy"):
             return linear_cross_entropy_by_tokens_predict(*prepare(params, x), terms).astype(x[0].dtype)
 
     def forward_by_vocabulary(params: Head, x: tuple) -> tuple[Scalar, Tokens]:

@@ -53,7 +53,7 @@ def class_token(*, token_init: Initializer = zeros) -> Layer:
             )
         return class_token_forward(params, x)
 
-    return stateless(forward, class_token_backward, name="class_token", init=init, needs=(), rebuild=forward)
+    return stateless(forward, class_token_backward, name="class_token", init=init, needs=(), recompute=forward)
 
 
 def first_token_forward(x: Sequence) -> tuple[Float[Array, "... features"], Static]:
@@ -79,7 +79,7 @@ def first_token() -> Layer:
         name="first_token",
         needs=(),
         keeps=("length",),
-        rebuild=lambda x, time: first_token_forward(x)[0],
+        recompute=lambda x, time: first_token_forward(x)[0],
     )
 
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Float
-from ..errors import LayerValueError, at
+from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
 from ..layers.dropout import check_key
 from ..losses.reduction import check_reduction, divisor_of, reduce_backward, reduce_forward
@@ -60,31 +60,31 @@ def gaussian_sample() -> Layer:
     """
 
     def init(key: Key, x: Shaped) -> tuple[Params, State]:
-        with at("gaussian_sample"):
+        with layer_scope("gaussian_sample"):
             check_moments(x)
         return (), ()
 
     def forward(params: Params, state: State, x: Moments, key: Key) -> tuple[Latent, State, Residuals]:
-        with at("gaussian_sample"):
+        with layer_scope("gaussian_sample"):
             check_moments(x)
             drawn = check_key(key)
             saved = jax.random.clone(drawn)
             return gaussian_sample_forward(x, drawn), state, saved
 
     def backward(params: Params, x: Moments, y: None, key: Residuals, dy: Latent) -> tuple[Params, Moments]:
-        with at("gaussian_sample"):
+        with layer_scope("gaussian_sample"):
             return (), gaussian_sample_backward(x, key, dy)
 
-    def rebuild(params: Params, x: Moments, key: Residuals) -> Latent:
-        with at("gaussian_sample"):
+    def recompute(params: Params, x: Moments, key: Residuals) -> Latent:
+        with layer_scope("gaussian_sample"):
             return gaussian_sample_forward(x, jax.random.clone(key))
 
     def predict(params: Params, state: State, x: Moments) -> Latent:
-        with at("gaussian_sample"):
+        with layer_scope("gaussian_sample"):
             check_moments(x)
             return x[..., : x.shape[-1] // 2]
 
-    return Layer(init, forward, backward, predict, rebuild=rebuild, name="gaussian_sample", keeps=("key",))
+    return Layer(init, forward, backward, predict, recompute=recompute, name="gaussian_sample", keeps=("key",))
 
 
 def gaussian_kl_forward(x: Moments) -> Float[Array, ...]:

@@ -61,7 +61,7 @@ def widening_shortcut(channels: int, *, strides: int = 2) -> Layer:
         name="widening_shortcut",
         needs=(),
         keeps=("shape",),
-        rebuild=lambda x, x_shape: widening_shortcut_forward(x, channels, strides)[0],
+        recompute=lambda x, x_shape: widening_shortcut_forward(x, channels, strides)[0],
     )
 
 

@@ -64,23 +64,23 @@ def negative_elbo(reconstruction: Callable[[str], Layer] = sigmoid_binary_cross_
     """
     if not beta >= 0:
         raise ValueError(f"negative_elbo: expected beta of at least 0, got {beta!r}")
-    rebuilt, divergence = reconstruction("batch_mean"), gaussian_kl("mean")
+    recomputed, divergence = reconstruction("batch_mean"), gaussian_kl("mean")
 
     def forward(x: PyTree) -> Any:
         y, moments, targets = parts_of(x)
-        value, _, kept = rebuilt.forward((), (), (y, targets), None)
+        value, _, kept = recomputed.forward((), (), (y, targets), None)
         value = value + beta * divergence.predict((), (), moments).astype(value.dtype)
-        return (value, kept) if rebuilt.keeps else value
+        return (value, kept) if recomputed.keeps else value
 
     def backward(x: PyTree, *kept_and_dy: Any) -> PyTree:
         y, moments, targets = parts_of(x)
         *kept, dy = kept_and_dy
         # value = reconstruction(y, targets) + beta * kl(moments)
-        _, (dy_hat, dtargets) = run_backward(rebuilt, (), (y, targets), None, kept[0] if kept else (), dy)
+        _, (dy_hat, dtargets) = run_backward(recomputed, (), (y, targets), None, kept[0] if kept else (), dy)
         _, dmoments = run_backward(divergence, (), moments, None, (), beta * dy)
         return (dy_hat, dmoments), dtargets
 
-    return stateless(forward, backward, name="negative_elbo", keeps=rebuilt.keeps)
+    return stateless(forward, backward, name="negative_elbo", keeps=recomputed.keeps)
 
 
 def parts_of(x: PyTree) -> tuple[Array, Array, Array]:
@@ -103,9 +103,9 @@ def beside_input(layer: Layer) -> Layer:
         dparams, df = run_backward(layer, params, x, None if y is None else y[0], extra, dy[0])
         return dparams, jax.tree.map(jnp.add, df, dy[1])
 
-    def rebuild(params: Params, x: PyTree, extra: Residuals) -> PyTree:
-        assert layer.rebuild is not None
-        return layer.rebuild(params, x, extra), x
+    def recompute(params: Params, x: PyTree, extra: Residuals) -> PyTree:
+        assert layer.recompute is not None
+        return layer.recompute(params, x, extra), x
 
     return Layer(
         init=layer.init,
@@ -113,8 +113,8 @@ def beside_input(layer: Layer) -> Layer:
         backward=backward,
         predict=lambda params, state, x: (layer.predict(params, state, x), x),
         needs=layer.needs,
-        rebuild=layer.rebuild and rebuild,
+        recompute=layer.recompute and recompute,
         name="beside_input",
         parts=((".branch", layer),),
-        assemble=lambda parts: beside_input(*parts),
+        with_parts=lambda parts: beside_input(*parts),
     )

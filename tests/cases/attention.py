@@ -144,7 +144,7 @@ def multi_attended(params: Any, x: Any) -> Any:
     return affine(params["out"], attention(split(q, 2)[0], split(k, 2)[0], split(v, 2)[0], seen))
 
 
-NORMED = pn.attend(2, kv_heads=1, qk_norm=pn.rms_norm(eps=1e-6), rotary=pn.rotary())
+NORMED = pn.packed_attention(2, kv_heads=1, qk_norm=pn.rms_norm(eps=1e-6), rotary=pn.rotary())
 SELF = pn.self_attention(2, rotary=pn.rotary())
 # Without a bias: that of the keys moves all scores of a query alike, and its gradient is zero.
 CROSS = pn.cross_attention(2, use_bias=False)
@@ -158,30 +158,30 @@ def biased_parts(key: Any, batch: int) -> Any:
 
 
 ROWS = [
-    Case("attend", pn.attend(2), packed(6), plain),
-    Case("attend_grouped_causal", pn.attend(4, kv_heads=2, causal=True), longer, grouped_causal),
-    Case("attend_window", pn.attend(3, window=1, alibi=True, softcap=1.5), packed(9), windowed),
-    Case("attend_padding", pn.attend(2), with_mask(packed(6), TIME), padded, alone=True),
-    Case("attend_bias", pn.attend(2), with_bias(packed(6), 2, TIME, TIME), biased, alone=True),
+    Case("packed_attention", pn.packed_attention(2), packed(6), plain),
+    Case("attend_grouped_causal", pn.packed_attention(4, kv_heads=2, causal=True), longer, grouped_causal),
+    Case("attend_window", pn.packed_attention(3, window=1, alibi=True, softcap=1.5), packed(9), windowed),
+    Case("attend_padding", pn.packed_attention(2), with_mask(packed(6), TIME), padded, alone=True),
+    Case("attend_bias", pn.packed_attention(2), with_bias(packed(6), 2, TIME, TIME), biased, alone=True),
     Case("attend_norm_rotary", NORMED, packed(4), normed_and_turned),
     Case(
-        "cross_attend",
-        pn.cross_attend(2, kv_heads=1, causal=True, offset="end"),
+        "dot_product_attention",
+        pn.dot_product_attention(2, kv_heads=1, causal=True, offset="end"),
         parts((TIME, 2 * SIZE), (STEPS, SIZE), (STEPS, 3)),
         crossed,
         alone=True,
     ),
-    Case("attend_blocks", pn.attend(4, kv_heads=2, causal=True, block=(5, 7)), longer, grouped_causal),
+    Case("attend_blocks", pn.packed_attention(4, kv_heads=2, causal=True, block=(5, 7)), longer, grouped_causal),
     Case(
         "attend_blocks_documents",
-        pn.attend(4, kv_heads=2, causal=True, softcap=2.0, block=2),
+        pn.packed_attention(4, kv_heads=2, causal=True, softcap=2.0, block=2),
         packed_documents,
         documents,
         alone=True,
     ),
     Case(
         "cross_attend_blocks",
-        pn.cross_attend(2, kv_heads=1, causal=True, offset=1, block=(3, 2)),
+        pn.dot_product_attention(2, kv_heads=1, causal=True, offset=1, block=(3, 2)),
         biased_parts,
         crossed_with_bias,
         alone=True,

@@ -55,7 +55,7 @@ ROWS = [
     Case("tied", pn.tied(autoencoder(), {"head.kernel": "embed.kernel.T"}), features, tied_value),
     Case(
         "branch",
-        pn.branch(a=pn.serial(pn.dense(3), pn.tanh()), b=pn.dense(2)),
+        pn.concatenate(a=pn.serial(pn.dense(3), pn.tanh()), b=pn.dense(2)),
         features,
         lambda params, x: np.concatenate([np.tanh(affine(params["a"][0], x)), affine(params["b"], x)], -1),
     ),

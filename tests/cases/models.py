@@ -69,11 +69,11 @@ def mean_divergence(params: Any, x: Any) -> Any:
     return np.mean(divergence(x))
 
 
-SMALL = TINY._replace(vocabulary=9, length=6, features=6)
+SMALL = TINY._replace(vocab_size=9, context_length=6, features=6)
 
 
 def ids(key: Any, batch: int) -> Any:
-    return jax.random.randint(key, (batch, 5), 0, SMALL.vocabulary)
+    return jax.random.randint(key, (batch, 5), 0, SMALL.vocab_size)
 
 
 PREDICTED = pair(predictions, open_interval)

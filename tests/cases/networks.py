@@ -51,7 +51,7 @@ ROWS = [
         reduction="mean",
     ),
     Case(
-        "objective_rebuilt",
+        "objective_recomputed",
         pn.objective(pn.serial(pn.dense(FEATURES), pn.gelu()), losses.squared_error("sum")),
         pair(features, features),
         reduction="sum",

@@ -150,8 +150,8 @@ ROWS = [
         alone=True,
     ),
     Case(
-        "stacked",
-        pn.stacked(pn.lstm(4), pn.without_lengths(pn.tanh()), pn.gru(UNITS, last_only=True)),
+        "stacked_rnn",
+        pn.stacked_rnn(pn.lstm(4), pn.without_lengths(pn.tanh()), pn.gru(UNITS, last_only=True)),
         masked_series,
         on_top,
         alone=True,

@@ -14,8 +14,8 @@ from .calls import Table, forward
 X = jnp.ones((2, 5, 24))
 HALF = X.astype(jnp.bfloat16)
 MEMORY = jnp.ones((2, 4, 6))
-ATTEND = pn.attend(4)
-CROSS = pn.cross_attend(2)
+ATTEND = pn.packed_attention(4)
+CROSS = pn.dot_product_attention(2)
 SELF = pn.self_attention(2)
 
 
@@ -28,161 +28,185 @@ def init(layer: pn.Layer, x: Any) -> Any:
 
 
 TABLE: Table = {
-    "attend, no heads": (lambda: pn.attend(0), ValueError, "attend: expected a number of heads of at least 1, got 0"),
-    "attend, kv_heads": (
-        lambda: pn.attend(4, kv_heads=3),
+    "packed_attention, no heads": (
+        lambda: pn.packed_attention(0),
         ValueError,
-        "attend: expected kv_heads that divide the 4 heads, got 3",
+        "packed_attention: expected a number of heads of at least 1, got 0",
     ),
-    "attend, window 0": (
-        lambda: pn.attend(4, window=0),
+    "packed_attention, kv_heads": (
+        lambda: pn.packed_attention(4, kv_heads=3),
         ValueError,
-        "attend: expected a window of at least 1 key to each side, or a pair .*, got 0",
+        "packed_attention: expected kv_heads that divide the 4 heads, got 3",
     ),
-    "attend, window below 0": (
-        lambda: pn.attend(4, window=(-1, 0)),
+    "packed_attention, window 0": (
+        lambda: pn.packed_attention(4, window=0),
         ValueError,
-        r"attend: expected a window .*, got \(-1, 0\)",
+        "packed_attention: expected a window of at least 1 key to each side, or a pair .*, got 0",
     ),
-    "attend, offset": (
-        lambda: pn.attend(4, offset="start"),
+    "packed_attention, window below 0": (
+        lambda: pn.packed_attention(4, window=(-1, 0)),
         ValueError,
-        "attend: expected an offset as an integer or \"end\", got 'start'",
+        r"packed_attention: expected a window .*, got \(-1, 0\)",
     ),
-    "attend, softcap": (lambda: pn.attend(4, softcap=0.0), ValueError, "attend: expected a softcap above 0, got 0.0"),
-    "attend, scale": (lambda: pn.attend(4, scale=float("nan")), ValueError, "attend: expected a finite scale, got nan"),
-    "attend, norm that cannot rebuild": (
-        lambda: pn.attend(4, qk_norm=pn.dense(3)),
+    "packed_attention, offset": (
+        lambda: pn.packed_attention(4, offset="start"),
         ValueError,
-        "attend: expected norm as a layer that can rebuild its output",
+        "packed_attention: expected an offset as an integer or \"end\", got 'start'",
     ),
-    "attend, norm not called": (
-        lambda: pn.attend(4, qk_norm=cast(Any, pn.layer_norm)),
+    "packed_attention, softcap": (
+        lambda: pn.packed_attention(4, softcap=0.0),
         ValueError,
-        "attend: expected norm as a layer",
+        "packed_attention: expected a softcap above 0, got 0.0",
     ),
-    "attend, heads and features": (
+    "packed_attention, scale": (
+        lambda: pn.packed_attention(4, scale=float("nan")),
+        ValueError,
+        "packed_attention: expected a finite scale, got nan",
+    ),
+    "packed_attention, norm that cannot recompute": (
+        lambda: pn.packed_attention(4, qk_norm=pn.dense(3)),
+        ValueError,
+        "packed_attention: expected norm as a layer that can recompute its output",
+    ),
+    "packed_attention, norm not called": (
+        lambda: pn.packed_attention(4, qk_norm=cast(Any, pn.layer_norm)),
+        ValueError,
+        "packed_attention: expected norm as a layer",
+    ),
+    "packed_attention, heads and features": (
         forward(pn.serial(pn.dense(25), ATTEND), [pn.dense(25).init(jax.random.key(0), X)[0], ()], X),
         ValueError,
-        r"serial\[1\].attend: expected x with features for 12 heads of equal size, got float32 \[2, 5, 25\]",
+        r"serial\[1\].packed_attention: expected x with features for 12 heads of equal size, got float32 \[2, 5, 25\]",
     ),
-    "attend, integers": (forward(ATTEND, (), X.astype(int)), TypeError, "attend: expected x of a floating dtype"),
-    "attend, features alone": (forward(ATTEND, (), X[0, 0]), ValueError, r"attend: expected x \[..., time, features\]"),
-    "attend, mask of other steps": (
+    "packed_attention, integers": (
+        forward(ATTEND, (), X.astype(int)),
+        TypeError,
+        "packed_attention: expected x of a floating dtype",
+    ),
+    "packed_attention, features alone": (
+        forward(ATTEND, (), X[0, 0]),
+        ValueError,
+        r"packed_attention: expected x \[..., time, features\]",
+    ),
+    "packed_attention, mask of other steps": (
         masked(jnp.ones((2, 5, 4), bool)),
         ValueError,
-        r"attend: expected a mask \[2, 5\], \[2, 5, 5\] or \[2, 4, 5, 5\], .*, got bool \[2, 5, 4\]",
+        r"packed_attention: expected a mask \[2, 5\], \[2, 5, 5\] or \[2, 4, 5, 5\], .*, got bool \[2, 5, 4\]",
     ),
-    "attend, mask of other heads": (
+    "packed_attention, mask of other heads": (
         masked(jnp.ones((2, 3, 5, 5))),
         ValueError,
-        r"attend: expected a mask .*, got float32 \[2, 3, 5, 5\]",
+        r"packed_attention: expected a mask .*, got float32 \[2, 3, 5, 5\]",
     ),
-    "attend, mask without leading axes": (
+    "packed_attention, mask without leading axes": (
         masked(jnp.ones(5, bool)),
         ValueError,
-        r"attend: expected a mask .*, got bool \[5\]",
+        r"packed_attention: expected a mask .*, got bool \[5\]",
     ),
-    "attend, mask of complex numbers": (
+    "packed_attention, mask of complex numbers": (
         masked(jnp.ones((2, 5), jnp.complex64)),
         TypeError,
-        r"attend: expected a mask, boolean \(True: seen\), floating \(added\) or a pair of .*, got complex64 \[2, 5\]",
+        r"packed_attention: expected a mask, boolean .*, floating \(added\) or a pair of .*, got complex64 \[2, 5\]",
     ),
-    "attend, documents of other steps": (
+    "packed_attention, documents of other steps": (
         masked(jnp.ones((2, 4), int)),
         ValueError,
-        r"attend: expected the segments of queries \[2, 5\], any length of which may be 1, got int32 \[2, 4\]",
+        r"packed_attention: expected the segments of queries \[2, 5\], any length .*, got int32 \[2, 4\]",
     ),
-    "attend, documents for pairs": (
+    "packed_attention, documents for pairs": (
         masked(jnp.ones((2, 5, 5), int)),
         ValueError,
-        r"attend: expected the segments of queries \[2, 5\]",
+        r"packed_attention: expected the segments of queries \[2, 5\]",
     ),
-    "attend, block 0": (
-        lambda: pn.attend(4, block=0),
+    "packed_attention, block 0": (
+        lambda: pn.packed_attention(4, block=0),
         ValueError,
-        r"attend: expected a block of at least 1 position, or a pair \(queries, keys\) of them, got 0",
+        r"packed_attention: expected a block of at least 1 position, or a pair \(queries, keys\) of them, got 0",
     ),
-    "attend, block of three": (
-        lambda: pn.attend(4, block=cast(Any, (2, 2, 2))),
+    "packed_attention, block of three": (
+        lambda: pn.packed_attention(4, block=cast(Any, (2, 2, 2))),
         ValueError,
-        r"attend: expected a block .*, got \(2, 2, 2\)",
+        r"packed_attention: expected a block .*, got \(2, 2, 2\)",
     ),
-    "attend, kernel": (
-        lambda: pn.attend(4, kernel="xla"),
+    "packed_attention, kernel": (
+        lambda: pn.packed_attention(4, kernel="xla"),
         ValueError,
-        'attend: expected the kernel "purenet" or "cudnn", got \'xla\'',
+        'packed_attention: expected the kernel "purenet" or "cudnn", got \'xla\'',
     ),
-    "attend, cudnn with options": (
-        lambda: pn.attend(4, kernel="cudnn", block=8, softcap=1.0, window=3),
+    "packed_attention, cudnn with options": (
+        lambda: pn.packed_attention(4, kernel="cudnn", block=8, softcap=1.0, window=3),
         ValueError,
-        'attend: kernel="cudnn" does without block, softcap, window without causal',
+        'packed_attention: kernel="cudnn" does without block, softcap, window without causal',
     ),
-    "attend, cudnn in float32": (
-        forward(pn.attend(1, kernel="cudnn"), (), X),
+    "packed_attention, cudnn in float32": (
+        forward(pn.packed_attention(1, kernel="cudnn"), (), X),
         TypeError,
-        'attend: kernel="cudnn" takes bfloat16 or float16, got',
+        'packed_attention: kernel="cudnn" takes bfloat16 or float16, got',
     ),
-    "attend, cudnn with a mask": (
-        forward(pn.attend(1, kernel="cudnn"), (), (HALF, jnp.ones((2, 5), bool))),
+    "packed_attention, cudnn with a mask": (
+        forward(pn.packed_attention(1, kernel="cudnn"), (), (HALF, jnp.ones((2, 5), bool))),
         TypeError,
-        'attend: kernel="cudnn" takes no mask',
+        'packed_attention: kernel="cudnn" takes no mask',
     ),
-    "attend, cudnn with odd heads": (
-        forward(pn.attend(2, kernel="cudnn"), (), HALF),
+    "packed_attention, cudnn with odd heads": (
+        forward(pn.packed_attention(2, kernel="cudnn"), (), HALF),
         ValueError,
-        'attend: kernel="cudnn" takes heads of one size, a multiple of 8',
+        'packed_attention: kernel="cudnn" takes heads of one size, a multiple of 8',
     ),
-    "attend, cudnn with an offset": (
-        forward(pn.attend(1, kernel="cudnn", causal=True, offset=2), (), HALF),
+    "packed_attention, cudnn with an offset": (
+        forward(pn.packed_attention(1, kernel="cudnn", causal=True, offset=2), (), HALF),
         ValueError,
-        'attend: kernel="cudnn" puts the first query at the first key, got an offset of 2',
+        'packed_attention: kernel="cudnn" puts the first query at the first key, got an offset of 2',
     ),
-    "attend, cudnn without a GPU": (
-        forward(pn.attend(1, kernel="cudnn"), (), HALF),
+    "packed_attention, cudnn without a GPU": (
+        forward(pn.packed_attention(1, kernel="cudnn"), (), HALF),
         ValueError,
-        'attend: kernel="cudnn" takes an NVIDIA GPU, got the backend cpu',
+        'packed_attention: kernel="cudnn" takes an NVIDIA GPU, got the backend cpu',
     ),
-    "attend, mask at init": (init(ATTEND, (X, jnp.ones((2, 4), bool))), ValueError, "attend: expected a mask"),
-    "attend, odd heads to turn": (
-        forward(pn.attend(4, rotary=pn.rotary()), (), jnp.ones((2, 5, 36))),
+    "packed_attention, mask at init": (
+        init(ATTEND, (X, jnp.ones((2, 4), bool))),
         ValueError,
-        "attend.query.rotary: expected an even number of features",
+        "packed_attention: expected a mask",
     ),
-    "attend, norms' parameters": (
-        forward(pn.attend(4, qk_norm=pn.layer_norm()), (), X),
+    "packed_attention, odd heads to turn": (
+        forward(pn.packed_attention(4, rotary=pn.rotary()), (), jnp.ones((2, 5, 36))),
         ValueError,
-        r"attend: expected parameters \['key', 'query'\], got tuple",
+        "packed_attention.query.rotary: expected an even number of features",
     ),
-    "cross_attend of one array": (
+    "packed_attention, norms' parameters": (
+        forward(pn.packed_attention(4, qk_norm=pn.layer_norm()), (), X),
+        ValueError,
+        r"packed_attention: expected parameters \['key', 'query'\], got tuple",
+    ),
+    "dot_product_attention of one array": (
         forward(CROSS, (), X),
         TypeError,
-        r"cross_attend: expected \(queries, keys, values\) or these and a mask, got float32",
+        r"dot_product_attention: expected \(queries, keys, values\) or these and a mask, got float32",
     ),
-    "cross_attend, keys of other features": (
+    "dot_product_attention, keys of other features": (
         forward(CROSS, (), (X, MEMORY, MEMORY)),
         ValueError,
-        r"cross_attend: expected queries \[..., time, 2 \* d\], keys \[..., steps, 2 \* d\]",
+        r"dot_product_attention: expected queries \[..., time, 2 \* d\], keys \[..., steps, 2 \* d\]",
     ),
-    "cross_attend, values of other steps": (
+    "dot_product_attention, values of other steps": (
         forward(CROSS, (), (MEMORY, MEMORY, MEMORY[:, :3])),
         ValueError,
-        "cross_attend: expected queries",
+        "dot_product_attention: expected queries",
     ),
-    "cross_attend, integer values": (
+    "dot_product_attention, integer values": (
         forward(CROSS, (), (MEMORY, MEMORY, MEMORY.astype(int))),
         TypeError,
-        "cross_attend: expected values of a floating dtype",
+        "dot_product_attention: expected values of a floating dtype",
     ),
-    "cross_attend, documents of queries alone": (
+    "dot_product_attention, documents of queries alone": (
         forward(CROSS, (), (MEMORY, MEMORY, MEMORY, jnp.ones((2, 4), int))),
         TypeError,
-        "cross_attend: expected a mask, boolean .* or a pair of integer arrays",
+        "dot_product_attention: expected a mask, boolean .* or a pair of integer arrays",
     ),
-    "cross_attend, documents of floats": (
+    "dot_product_attention, documents of floats": (
         forward(CROSS, (), (MEMORY, MEMORY, MEMORY, (jnp.ones((2, 4)), jnp.ones((2, 4))))),
         TypeError,
-        "cross_attend: expected the segments of queries and keys as two integer arrays, got tuple of 2",
+        "dot_product_attention: expected the segments of queries and keys as two integer arrays, got tuple of 2",
     ),
     "self_attention, heads and features": (
         init(SELF, jnp.ones((2, 5, 7))),
@@ -200,7 +224,7 @@ TABLE: Table = {
         "self_attention: expected features of at least 1, got 0",
     ),
     "self_attention, other parameters": (
-        lambda: SELF.forward({"project": {}, "attend": (), "out": {}}, (), jnp.ones((2, 5, 6)), None),
+        lambda: SELF.forward({"project": {}, "packed_attention": (), "out": {}}, (), jnp.ones((2, 5, 6)), None),
         ValueError,
         r"serial.project.projections: expected parameters \['qkv'\], got dict with \[\]",
     ),
@@ -224,9 +248,9 @@ TABLE: Table = {
         TypeError,
         "projections: expected 3 inputs or these and a mask, got tuple of 2",
     ),
-    "attend, blocks of no steps": (
-        forward(pn.attend(2, block=2), (), jnp.ones((2, 0, 12))),
+    "packed_attention, blocks of no steps": (
+        forward(pn.packed_attention(2, block=2), (), jnp.ones((2, 0, 12))),
         ValueError,
-        "attend: expected at least one query and one key, got 0 and 0",
+        "packed_attention: expected at least one query and one key, got 0 and 0",
     ),
 }

@@ -133,7 +133,7 @@ TABLE: Table = {
         r"with_dtype.serial.embed.dense: expected x \[..., 6\] for kernel \[6, 5\], got bfloat16 \[4, 5\]",
     ),
     "branch: outputs that do not fit": (
-        init(pn.branch(pn.dense(2), pn.dense(3), axis=0), X),
+        init(pn.concatenate(pn.dense(2), pn.dense(3), axis=0), X),
         ValueError,
         'parallel: "concatenate" cannot combine branches',
     ),

@@ -155,14 +155,14 @@ TABLE: Table = {
         ValueError,
         "bidirectional: expected a layer and then one with reverse=True, got reversed_gru and reversed_gru",
     ),
-    "stacked: no layers": (lambda: pn.stacked(), ValueError, "stacked: expected at least one layer, got none"),
+    "stacked: no layers": (lambda: pn.stacked_rnn(), ValueError, "stacked_rnn: expected at least one layer, got none"),
     "stacked: the path": (
-        init(pn.stacked(pn.lstm(6), pn.rnn(6)), lengths(1, 2)),
+        init(pn.stacked_rnn(pn.lstm(6), pn.rnn(6)), lengths(1, 2)),
         ValueError,
         r"serial\[0\].lstm: expected lengths \[4\]",
     ),
     "without_lengths: dense alone takes no pair": (
-        init(pn.stacked(pn.dense(6), pn.rnn(6)), lengths(1, 2, 3, 4)),
+        init(pn.stacked_rnn(pn.dense(6), pn.rnn(6)), lengths(1, 2, 3, 4)),
         TypeError,
         r"serial\[0\].dense: expected x as one array, got tuple of 2",
     ),

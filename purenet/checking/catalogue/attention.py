@@ -35,19 +35,31 @@ PACKED = normal(BATCH, TIME, 24)
 
 
 def rows() -> list[Row]:
-    normed = layers.attend(2, qk_norm=layers.rms_norm(), rotary=layers.rotary())
+    normed = layers.packed_attention(2, qk_norm=layers.rms_norm(), rotary=layers.rotary())
     steps = parts((TIME, 8), (STEPS, 6))
     return [
-        ("attend", layers.attend(2), PACKED),
-        ("attend, causal", layers.attend(2, causal=True), PACKED),
-        ("attend, grouped", layers.attend(4, kv_heads=1), PACKED),
-        ("attend, window, alibi and soft cap", layers.attend(3, window=(1, 2), alibi=True, softcap=2.0), normal(5, 18)),
-        ("attend, padding", layers.attend(2), padded),
-        ("attend, bias", layers.attend(2), biased),
-        ("attend, norm and rotary", normed, PACKED),
-        ("attend, blocks and documents", layers.attend(2, causal=True, block=2), documents),
-        ("cross_attend", layers.cross_attend(2, kv_heads=1), parts((TIME, 8), (STEPS, 4), (STEPS, 3))),
-        ("cross_attend, end", layers.cross_attend(2, causal=True, offset="end"), parts((TIME, 8), *[(STEPS, 8)] * 2)),
+        ("packed_attention", layers.packed_attention(2), PACKED),
+        ("packed_attention, causal", layers.packed_attention(2, causal=True), PACKED),
+        ("packed_attention, grouped", layers.packed_attention(4, kv_heads=1), PACKED),
+        (
+            "packed_attention, window, alibi and soft cap",
+            layers.packed_attention(3, window=(1, 2), alibi=True, softcap=2.0),
+            normal(5, 18),
+        ),
+        ("packed_attention, padding", layers.packed_attention(2), padded),
+        ("packed_attention, bias", layers.packed_attention(2), biased),
+        ("packed_attention, norm and rotary", normed, PACKED),
+        ("packed_attention, blocks and documents", layers.packed_attention(2, causal=True, block=2), documents),
+        (
+            "dot_product_attention",
+            layers.dot_product_attention(2, kv_heads=1),
+            parts((TIME, 8), (STEPS, 4), (STEPS, 3)),
+        ),
+        (
+            "dot_product_attention, end",
+            layers.dot_product_attention(2, causal=True, offset="end"),
+            parts((TIME, 8), *[(STEPS, 8)] * 2),
+        ),
         ("self_attention", layers.self_attention(2), normal(BATCH, TIME, 8)),
         ("cross_attention", layers.cross_attention(2, use_bias=False), steps),
         (

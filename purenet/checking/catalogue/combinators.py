@@ -19,7 +19,7 @@ def rows() -> list[Row]:
     twice = serial(a=dense(FEATURES), act=layers.gelu(), b=dense(FEATURES), c=dense(FEATURES))
     fused = combine.head_objective(squash(4), losses.linear_cross_entropy(FEATURES, chunk=2))
     return [
-        ("branch", combine.branch(serial(dense(3), layers.tanh()), dense(2)), FEATURE_ROWS),
+        ("branch", combine.concatenate(serial(dense(3), layers.tanh()), dense(2)), FEATURE_ROWS),
         ("frozen", serial(dense(4), combine.frozen(squash(3)), dense(2)), FEATURE_ROWS),
         ("head_objective", fused, pair(FEATURE_ROWS, labels)),
         ("repeat, nested", combine.repeat(combine.residual(squash(FEATURES)), 5, keep="nested"), FEATURE_ROWS),

@@ -12,7 +12,7 @@ from .inputs import BATCH, FEATURE_ROWS, FEATURES, Draw, Row, hard_and_soft, lab
 
 
 def bottleneck() -> Layer:
-    """A block whose output has the shape of its input, with values that are kept and values that are rebuilt."""
+    """A block whose output has the shape of its input, with values that are kept and values that are recomputed."""
     return combine.serial(norm=layers.layer_norm(), up=layers.dense(4), act=layers.gelu(), down=layers.dense(FEATURES))
 
 
@@ -45,7 +45,7 @@ def fans() -> list[Row]:
         ("parallel, concatenate", parallel(*unequal, combine="concatenate"), FEATURE_ROWS),
         ("parallel, concatenate examples", parallel(*branches, combine="concatenate", axis=0), FEATURE_ROWS),
         ("parallel, named", parallel(first=dense(3), second=dense(3)), FEATURE_ROWS),
-        ("parallel, of rebuilt outputs", parallel(layers.tanh(), layers.softmax()), FEATURE_ROWS),
+        ("parallel, of recomputed outputs", parallel(layers.tanh(), layers.softmax()), FEATURE_ROWS),
     ]
 
 
@@ -65,11 +65,11 @@ def objectives() -> list[Row]:
     dense, serial = layers.dense, combine.serial
     regression, targets = objective(dense(3), losses.squared_error()), pair(FEATURE_ROWS, normal(BATCH, 3))
     classifier = objective(serial(dense(4), layers.relu(), dense(FEATURES)), losses.softmax_cross_entropy())
-    rebuilt = objective(serial(dense(FEATURES), layers.gelu()), losses.squared_error("sum"))
+    recomputed = objective(serial(dense(FEATURES), layers.gelu()), losses.squared_error("sum"))
     kept = objective(serial(dense(FEATURES), layers.sigmoid()), losses.binary_cross_entropy())
     return [
         ("objective", classifier, pair(FEATURE_ROWS, labels)),
-        ("objective, predictions rebuilt", rebuilt, pair(FEATURE_ROWS, FEATURE_ROWS)),
+        ("objective, predictions recomputed", recomputed, pair(FEATURE_ROWS, FEATURE_ROWS)),
         ("objective, predictions kept", kept, pair(FEATURE_ROWS, hard_and_soft)),
         ("per_example", combine.per_example(regression), targets),
         ("per_example, sum", combine.per_example(regression, reduction="sum"), targets),
@@ -83,7 +83,7 @@ def text(*shape: int) -> Draw:
 
 def language_models() -> list[Row]:
     """GPT-2 whole, and Llama with its loss."""
-    gpt2 = GPTConfig(vocabulary=9, length=6, features=6, blocks=2, heads=2)
+    gpt2 = GPTConfig(vocab_size=9, context_length=6, features=6, blocks=2, heads=2)
     llama = gpt2._replace(kv_heads=1, norm="rms_norm", activation="swiglu", hidden=4, qk_norm=True, use_bias=False)
     llama = llama._replace(positions="rotary", head_features=4)
     return [

@@ -38,6 +38,6 @@ def rows() -> list[Row]:
         ("linear_recurrence", layers.linear_recurrence(), states),
         ("linear_recurrence, sequential, reversed", sequential, lambda random: states(random)[:2]),
         ("bidirectional", layers.bidirectional(gru, layers.lstm(UNITS, reverse=True)), masked),
-        ("stacked", layers.stacked(lstm, gru), masked),
+        ("stacked_rnn", layers.stacked_rnn(lstm, gru), masked),
         ("without_lengths", layers.without_lengths(layers.dense(UNITS)), masked),
     ]

@@ -12,7 +12,7 @@ from jax import lax
 from jax.nn.initializers import Initializer
 
 from ...annotations import Array, PyTree
-from ...errors import LayerTypeError, LayerValueError, at
+from ...errors import LayerTypeError, LayerValueError, layer_scope
 from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
 from ...precision import wide_dtype
 from .through_time import Lengths, Params
@@ -93,7 +93,7 @@ def recurrent_layer(
         return make_carry(zeros, zeros)
 
     def init(key: Array, x: PyTree) -> tuple[Params, State]:
-        with at(path):
+        with layer_scope(path):
             inputs, _ = check_input(x)
             return weights.init(key, inputs), zero_carry(inputs) if stateful else ()
 
@@ -109,7 +109,7 @@ def recurrent_layer(
         return jax.tree.leaves(final)[0].astype(inputs.dtype) if last_only else y
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[Array, State, Residuals]:
-        with at(path):
+        with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
             (y, final), kept = run(params, inputs, carry, lengths)
             residuals = kept, y if last_only else None, carry if stateful else None
@@ -119,7 +119,7 @@ def recurrent_layer(
     def backward(params: Params, x: PyTree, y: Array | None, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
         inputs, lengths = split_lengths(x)
         kept, states, carry = residuals
-        with at(path):
+        with layer_scope(path):
             start = carry if stateful else zero_carry(inputs)
             dfinal = zero_carry(inputs)
             if last_only:  # y = h of the final carry
@@ -128,7 +128,7 @@ def recurrent_layer(
         return dparams, (dinputs, None) if isinstance(x, tuple) else dinputs
 
     def predict(params: Params, state: State, x: PyTree) -> Array:
-        with at(path):
+        with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
             (y, final), _ = run(params, inputs, carry, lengths)
             return output(inputs, y, final)

@@ -16,7 +16,7 @@ POSITIONS = ("learned", "rotary")
 class GPTConfig(NamedTuple):
     """The architecture, in numbers and names that are known before anything is traced.
 
-    - `length` of the table of learned positions: no sequence may be longer. Rotary ones have no table and no bound.
+    - `context_length`, of the table of learned positions: no sequence may be longer. Rotary ones have no bound.
     - `kv_heads` keys and values are shared by the heads, as many as these by default. `head_features` are features /
       heads by default; `hidden`, the width inside the MLP, 4 features, or with a gate two thirds of that rounded up to
       a multiple of 256, as in Llama.
@@ -26,15 +26,15 @@ class GPTConfig(NamedTuple):
     - positions: "learned", or "rotary" with `rotary_base`.
     - `use_bias` in dense layers and layer norms. `tied`: the head is the embedding, transposed.
     - `dropout`, a rate, behind the embedding and both branches of each block.
-    - `deviation` of the initial kernels and of the embedding: GPT-2's 0.02 suits its widths; a narrow network learns
+    - `init_std` of the initial kernels and of the embedding: GPT-2's 0.02 suits its widths; a narrow network learns
       faster from about 1 / sqrt(features).
 
     Llama 3 8B: GPTConfig(128256, 8192, 4096, blocks=32, heads=32, kv_heads=8, hidden=14336, norm="rms_norm",
     activation="swiglu", positions="rotary", rotary_base=500000.0, use_bias=False, tied=False).
     """
 
-    vocabulary: int = 50257
-    length: int = 1024
+    vocab_size: int = 50257
+    context_length: int = 1024
     features: int = 768
     blocks: int = 12
     heads: int = 12
@@ -50,7 +50,7 @@ class GPTConfig(NamedTuple):
     tied: bool = True
     qk_norm: bool = False
     dropout: float = 0.0
-    deviation: float = 0.02
+    init_std: float = 0.02
 
     @property
     def kv_heads_count(self) -> int:
@@ -80,16 +80,17 @@ def check_config(name: str, config: GPTConfig) -> None:
     """Raise unless the numbers and names of the configuration fit together."""
     if not isinstance(config, GPTConfig):
         raise TypeError(f"{name}: expected a GPTConfig, got {config!r:.60}: GPT_SIZES has GPT-2's")
-    sizes = ("vocabulary", "length", "features", "blocks", "heads", "kv_heads_count", "head_size", "hidden_size")
+    names = ("vocab_size", "context_length", "features", "blocks", "heads", "kv_heads", "head_features", "hidden")
+    derived = {"kv_heads": "kv_heads_count", "head_features": "head_size", "hidden": "hidden_size"}
     if config.heads == 0:
         raise ValueError(f"{name}: expected heads of at least 1, got 0")
-    check_sizes(name, **{size.removesuffix("_count").removesuffix("_size"): getattr(config, size) for size in sizes})
+    check_sizes(name, **{size: getattr(config, derived.get(size, size)) for size in names})
     if config.head_features is None and config.features % config.heads:
         raise ValueError(f"{name}: expected heads that divide the {config.features} features, got {config.heads}")
     if config.heads % config.kv_heads_count:
         raise ValueError(f"{name}: expected kv_heads that divide the {config.heads} heads, got {config.kv_heads}")
-    if not config.deviation > 0:
-        raise ValueError(f"{name}: expected a deviation above 0, got {config.deviation!r}")
+    if not config.init_std > 0:
+        raise ValueError(f"{name}: expected an init_std above 0, got {config.init_std!r}")
     if config.positions == "rotary" and config.head_size % 2:
         raise ValueError(f"{name}: expected an even head size to turn in pairs, got {config.head_size}")
     known = {"norm": [*NORMS], "activation": [*ACTIVATIONS, *GATES], "positions": [*POSITIONS]}

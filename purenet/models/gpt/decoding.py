@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...annotations import Array, Float, Int, Integer
-from ...errors import LayerTypeError, LayerValueError, at
+from ...errors import LayerTypeError, LayerValueError, layer_scope
 from ...layer import Params, describe
-from ...layers.attend import merge_heads, split_heads
 from ...layers.attention import attention_forward
 from ...layers.attention_blocks import Block, block_attention_forward
 from ...layers.embedding import check_indices, embedding_forward
+from ...layers.packed_attention import merge_heads, split_heads
 from .config import GPTConfig, check_config
 from .network import attention_branch, gpt, mlp_branch, norm, preparation
 from .sampling import Number, greedy, sample
@@ -65,7 +65,7 @@ def generate(
     `block`: attention to the prompt in blocks, as in `gpt`. Compiled once for each configuration, shape and number of
     steps. Raises if prompt and steps do not fit into the table of positions or an id is not in the vocabulary.
     """
-    with at("generate"):
+    with layer_scope("generate"):
         steps = check_generation(config, prompt, steps, temperature, top_k, top_p)
         if isinstance(temperature, (int, float)) and temperature == 0:
             key = None
@@ -110,7 +110,7 @@ def prefill(
     `capacity`, T by default, is how many tokens the cache has room for. It is bounded by the table of positions.
     `block`: attention to the prompt in blocks, as in `gpt`.
     """
-    with at("prefill"):
+    with layer_scope("prefill"):
         check_config("prefill", config)
         check_ids(config, ids)
         jax.eval_shape(gpt(config).predict, params, (), ids)  # that the parameters fit
@@ -131,7 +131,7 @@ def decode_step(config: GPTConfig, params: Params, cache: Cache, ids: Ids) -> tu
     n is 1 for a step; more are read at once. Where the cache has no room for them, the logits are NaN, and it raises if
     its length is known, as it is outside jit. Under `jax.vmap` each example may have a cache of a length of its own.
     """
-    with at("decode_step"):
+    with layer_scope("decode_step"):
         check_config("decode_step", config)
         check_ids(config, ids)
         check_cache(config, cache, ids)
@@ -198,7 +198,7 @@ def attention_step(
 
 
 def prepared(config: GPTConfig, params: Params, x: Heads, positions: Positions) -> Heads:
-    """Queries or keys as `attend` takes them, normalised and turned."""
+    """Queries or keys as `packed_attention` takes them, normalised and turned."""
     how = preparation(config)
     if "qk_norm" in how:
         x = how["qk_norm"].predict(params["norm"] if "rotary" in how else params, (), x)
@@ -246,14 +246,16 @@ def check_generation(config: GPTConfig, prompt: Any, steps: Any, temperature: An
 
 
 def check_ids(config: GPTConfig, ids: Any) -> None:
-    check_indices(ids, config.vocabulary)
+    check_indices(ids, config.vocab_size)
     if ids.ndim < 1 or ids.shape[-1] < 1:
         raise LayerValueError(f"expected ids [..., time] with at least one step, got {describe(ids)}")
 
 
 def check_length(config: GPTConfig, length: int, what: str) -> None:
-    if config.positions == "learned" and length > config.length:
-        raise LayerValueError(f"expected at most the {config.length} positions of the table, got {what} {length}")
+    if config.positions == "learned" and length > config.context_length:
+        raise LayerValueError(
+            f"expected at most the {config.context_length} positions of the table, got {what} {length}"
+        )
 
 
 def check_cache(config: GPTConfig, cache: Cache, ids: Ids) -> None:

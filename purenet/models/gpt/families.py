@@ -129,8 +129,8 @@ def gpt2_config(entries: Mapping[str, Any]) -> GPTConfig:
     refuse(entries, scale_attn_weights=True, scale_attn_by_inverse_layer_idx=False, add_cross_attention=False)
     return with_defaults(
         GPTConfig(
-            vocabulary=entries.get("vocab_size", 50257),
-            length=entries.get("n_positions", 1024),
+            vocab_size=entries.get("vocab_size", 50257),
+            context_length=entries.get("n_positions", 1024),
             features=entries.get("n_embd", 768),
             blocks=entries.get("n_layer", 12),
             heads=entries.get("n_head", 12),
@@ -138,7 +138,7 @@ def gpt2_config(entries: Mapping[str, Any]) -> GPTConfig:
             norm_epsilon=entries.get("layer_norm_epsilon", 1e-5),
             activation=translated(ACTIVATIONS, "activation_function", entries.get("activation_function", "gelu_new")),
             tied=entries.get("tie_word_embeddings", True),
-            deviation=entries.get("initializer_range", 0.02),
+            init_std=entries.get("initializer_range", 0.02),
         )
     )
 
@@ -153,8 +153,8 @@ def llama_config(entries: Mapping[str, Any]) -> GPTConfig:
         raise ValueError(f"expected no sliding_window shorter than max_position_embeddings {length}, got {window}")
     return with_defaults(
         GPTConfig(
-            vocabulary=entries.get("vocab_size", 32000),
-            length=length,
+            vocab_size=entries.get("vocab_size", 32000),
+            context_length=length,
             features=entries["hidden_size"],
             blocks=entries["num_hidden_layers"],
             heads=entries["num_attention_heads"],
@@ -169,7 +169,7 @@ def llama_config(entries: Mapping[str, Any]) -> GPTConfig:
             use_bias=biases.pop(),
             tied=entries.get("tie_word_embeddings", False),
             qk_norm=qk_norm,
-            deviation=entries.get("initializer_range", 0.02),
+            init_std=entries.get("initializer_range", 0.02),
         )
     )
 
@@ -213,9 +213,9 @@ def sizes(config: GPTConfig) -> tuple[int, ...]:
 def entries_of(config: GPTConfig) -> dict[str, Any]:
     """What transformers need in a config.json to build the same network."""
     shared = {
-        "vocab_size": config.vocabulary,
+        "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
-        "initializer_range": config.deviation,
+        "initializer_range": config.init_std,
         "bos_token_id": None,
         "eos_token_id": None,
     }
@@ -228,7 +228,7 @@ def gpt2_entries(config: GPTConfig) -> dict[str, Any]:
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "n_positions": config.length,
+        "n_positions": config.context_length,
         "n_embd": config.features,
         "n_layer": config.blocks,
         "n_head": config.heads,
@@ -246,7 +246,7 @@ def llama_entries(config: GPTConfig) -> dict[str, Any]:
     return {
         "architectures": [name],
         "model_type": kind,
-        "max_position_embeddings": config.length,
+        "max_position_embeddings": config.context_length,
         "hidden_size": config.features,
         "num_hidden_layers": config.blocks,
         "num_attention_heads": config.heads,

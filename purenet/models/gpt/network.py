@@ -20,7 +20,7 @@ from jax.nn.initializers import normal
 
 from ...combine import head_objective, repeat, residual, serial, tied
 from ...layer import Layer
-from ...layers import attend, dense, dropout, embedding, learned_positions, rotary
+from ...layers import dense, dropout, embedding, learned_positions, packed_attention, rotary
 from ...layers.attention_blocks import Block
 from ...losses import linear_cross_entropy
 from .config import ACTIVATIONS, GATES, NORMS, GPTConfig, check_config
@@ -40,11 +40,12 @@ def gpt(config: GPTConfig, *, block: Block | None = None, keep: str = "plan") ->
 
     - Parameters: body (embed, positions, blocks stacked along a first axis, norm) and head, whose kernel is None where
       it is tied to the embedding. They have JAX's default floating dtype; cast them for another one.
-    - `block`: attention in blocks of that many steps, see `pn.attend`. `keep`: what a block keeps, see `pn.repeat`.
+    - `block`: attention in blocks of that many steps, see `pn.packed_attention`.
+      `keep`: what a block keeps, see `pn.repeat`.
     - With dropout `forward` needs a key. Raises if a sequence is longer than the table of positions.
     """
     check_config("gpt", config)
-    head = dense(config.vocabulary, use_bias=False, kernel_init=normal(config.deviation))
+    head = dense(config.vocab_size, use_bias=False, kernel_init=normal(config.init_std))
     return tie(config, serial(body=body(config, block, keep), head=head))._replace(name="gpt")
 
 
@@ -68,7 +69,7 @@ def gpt_objective(
     """
     check_config("gpt_objective", config)
     head = linear_cross_entropy(
-        config.vocabulary,
+        config.vocab_size,
         by=by,
         chunk=chunk,
         reduction=reduction,
@@ -76,7 +77,7 @@ def gpt_objective(
         ignore_index=ignore_index,
         z_loss=z_loss,
         transposed=config.tied,
-        kernel_init=normal(config.deviation),
+        kernel_init=normal(config.init_std),
     )
     return tie(config, head_objective(body(config, block, keep), head))._replace(name="gpt_objective")
 
@@ -87,9 +88,9 @@ def tie(config: GPTConfig, network: Layer) -> Layer:
 
 def body(config: GPTConfig, block: Block | None, keep: str) -> Layer:
     """ids [..., T] to features [..., T, features]: all but the head."""
-    embed = {"embed": embedding(config.vocabulary, config.features, embedding_init=normal(config.deviation))}
+    embed = {"embed": embedding(config.vocab_size, config.features, embedding_init=normal(config.init_std))}
     if config.positions == "learned":
-        embed["positions"] = learned_positions(config.length, embedding_init=normal(config.deviation / 2))
+        embed["positions"] = learned_positions(config.context_length, embedding_init=normal(config.init_std / 2))
     blocks = repeat(transformer_block(config, block), config.blocks, keep=keep)
     return serial(**embed, **dropped(config), blocks=blocks, norm=norm(config))
 
@@ -104,7 +105,7 @@ def attention_branch(config: GPTConfig, block: Block | None = None) -> Layer:
     return serial(
         norm=norm(config),
         qkv=projection(config, (heads + 2 * kv_heads) * config.head_size),
-        attend=attend(heads, kv_heads=kv_heads, causal=True, block=block, **preparation(config)),
+        attend=packed_attention(heads, kv_heads=kv_heads, causal=True, block=block, **preparation(config)),
         out=into_stream(config),
         **dropped(config),
     )
@@ -122,7 +123,7 @@ def mlp_branch(config: GPTConfig) -> Layer:
 
 
 def preparation(config: GPTConfig) -> Preparation:
-    """What queries and keys go through before their product, as keywords of `attend`."""
+    """What queries and keys go through before their product, as keywords of `packed_attention`."""
     found = Preparation()
     if config.qk_norm:
         found["qk_norm"] = norm(config)
@@ -137,7 +138,7 @@ def norm(config: GPTConfig) -> Layer:
 
 
 def projection(config: GPTConfig, features: int, *, factor: float = 1.0) -> Layer:
-    return dense(features, use_bias=config.use_bias, kernel_init=normal(factor * config.deviation))
+    return dense(features, use_bias=config.use_bias, kernel_init=normal(factor * config.init_std))
 
 
 def into_stream(config: GPTConfig) -> Layer:

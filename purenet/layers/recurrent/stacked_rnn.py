@@ -1,4 +1,4 @@
-"""stacked: recurrent layers on top of each other, all with the lengths of the same examples.
+"""stacked_rnn: recurrent layers on top of each other, all with the lengths of the same examples.
 
     y_k = f_k(y_{k-1}, lengths),  y_0 = inputs
 
@@ -17,13 +17,13 @@ from ...static import Static
 from .sequence import split_lengths
 
 
-def stacked(*layers: Layer) -> Layer:
+def stacked_rnn(*layers: Layer) -> Layer:
     """One layer after the other on x, an array or a pair (inputs, lengths) whose lengths each of them gets.
 
-    `stacked(lstm(64), without_lengths(dropout(0.2)), lstm(64))`; y is the last layer's output alone.
+    `stacked_rnn(lstm(64), without_lengths(dropout(0.2)), lstm(64))`; y is the last layer's output alone.
     """
     if not layers:
-        raise ValueError("stacked: expected at least one layer, got none")
+        raise ValueError("stacked_rnn: expected at least one layer, got none")
     return serial(*map(handing_on_lengths, layers[:-1]), layers[-1])
 
 
@@ -40,9 +40,9 @@ def handing_on_lengths(layer: Layer) -> Layer:
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         return layer.backward(params, x, split_lengths(y)[0], residuals, split_lengths(dy)[0])
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert layer.rebuild is not None
-        return hand_on(x, layer.rebuild(params, x, residuals))
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert layer.recompute is not None
+        return hand_on(x, layer.recompute(params, x, residuals))
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return hand_on(x, layer.predict(params, state, x))
@@ -50,10 +50,10 @@ def handing_on_lengths(layer: Layer) -> Layer:
     return layer._replace(
         forward=forward,
         backward=backward,
-        rebuild=layer.rebuild and rebuild,
-        rebuild_needs=("x",),
+        recompute=layer.recompute and recompute,
+        recompute_needs=("x",),
         predict=predict,
-        assemble=layer.assemble and (lambda parts: handing_on_lengths(assembled(layer, parts))),
+        with_parts=layer.with_parts and (lambda parts: handing_on_lengths(assembled(layer, parts))),
     )
 
 
@@ -72,9 +72,9 @@ def without_lengths(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, split_lengths(x)[0], y, own, dy)
         return dparams, (dx, None) if has_lengths.value else dx
 
-    def rebuild(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
-        assert layer.rebuild is not None
-        return layer.rebuild(params, split_lengths(x)[0], residuals[0])
+    def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
+        assert layer.recompute is not None
+        return layer.recompute(params, split_lengths(x)[0], residuals[0])
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return layer.predict(params, state, split_lengths(x)[0])
@@ -83,12 +83,12 @@ def without_lengths(layer: Layer) -> Layer:
         init=init,
         forward=forward,
         backward=backward,
-        rebuild=layer.rebuild and rebuild,
+        recompute=layer.recompute and recompute,
         predict=predict,
-        assemble=layer.assemble and (lambda parts: without_lengths(assembled(layer, parts))),
+        with_parts=layer.with_parts and (lambda parts: without_lengths(assembled(layer, parts))),
     )
 
 
 def assembled(layer: Layer, parts: Any) -> Layer:
-    assert layer.assemble is not None
-    return layer.assemble(parts)
+    assert layer.with_parts is not None
+    return layer.with_parts(parts)

@@ -28,23 +28,23 @@ from ..combine._named import reassembled
 from ..errors import LayerValueError
 from ..handing_on import code, hands_on
 from ..layer import (
-    Instead,
     Key,
     Layer,
     Params,
+    Replacement,
     Residuals,
     Reverse,
     State,
     check_scalar,
     describe,
-    is_instead,
+    is_replacement,
     leaves_with_paths,
     reverses,
     run_backward,
     run_reverse,
 )
 from ..layers import identity
-from .elementwise import ByPath, Leaves, Part, check_elementwise, make_parts
+from .optimizer_parts import ByPath, Leaves, Part, check_elementwise, make_parts
 from .state import TrainState, check_optimizer
 from .step import STEP_STREAM, Metrics, Step, stream_key
 
@@ -128,20 +128,20 @@ TIED = code(tied(identity(), {"target": "source"}))
 
 
 def updating(stack: Layer) -> Layer:
-    """The stack whose parameters are a `Stack`; `init` says where, by an `Instead` around its own."""
+    """The stack whose parameters are a `Stack`; `init` says where, by an `Replacement` around its own."""
     [(_, block)] = stack.parts
-    assert stack.assemble is not None
-    assemble, inside = stack.assemble, stack.assemble([updating_block(block)])
+    assert stack.with_parts is not None
+    with_parts, inside = stack.with_parts, stack.with_parts([updating_block(block)])
 
-    def init(key: Key, x: PyTree) -> tuple[Instead, State]:
+    def init(key: Key, x: PyTree) -> tuple[Replacement, State]:
         params, state = stack.init(key, x)
-        return Instead(params), state
+        return Replacement(params), state
 
-    def backward(params: Stack, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Instead, PyTree]:
+    def backward(params: Stack, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Replacement, PyTree]:
         blocks = len(jax.tree.leaves(params.params)[0])
-        carried = Instead(Carried(dy, params, jnp.asarray(blocks - 1, jnp.int32)))
+        carried = Replacement(Carried(dy, params, jnp.asarray(blocks - 1, jnp.int32)))
         _, handed_back = inside.backward(params.params, x, y, residuals, carried)
-        return Instead(handed_back.value.stack), handed_back.value.dy
+        return Replacement(handed_back.value.stack), handed_back.value.dy
 
     return inside._replace(
         init=init,
@@ -149,14 +149,14 @@ def updating(stack: Layer) -> Layer:
         backward=backward,
         predict=lambda params, *args: inside.predict(params.value, *args),  # inits look for shapes with it
         parts=stack.parts,
-        assemble=lambda parts: updating(assemble(parts)),
+        with_parts=lambda parts: updating(with_parts(parts)),
     )
 
 
 def updating_block(block: Layer) -> Layer:
     """The block whose cotangents are `Carried`; it reads its parameters there and hands back no gradient."""
 
-    def carry_on(stack: Stack, i: Array, dparams: Params, dx: PyTree) -> Instead:
+    def carry_on(stack: Stack, i: Array, dparams: Params, dx: PyTree) -> Replacement:
         rows = jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, i, 1), (stack.params, stack.own))
         gradients = [gradient[None] for gradient in jax.tree.leaves(dparams)]
         params, state = stack.part.update(gradients, jax.tree.leaves(rows[0]), stack.shared | rows[1])
@@ -164,22 +164,26 @@ def updating_block(block: Layer) -> Layer:
         written = jax.tree.map(
             lambda leaf, row: lax.dynamic_update_slice_in_dim(leaf, row, i, 0), (stack.params, stack.own), updated
         )
-        return Instead(Carried(dx, dataclasses.replace(stack, params=written[0], own=written[1]), i - 1))
+        return Replacement(Carried(dx, dataclasses.replace(stack, params=written[0], own=written[1]), i - 1))
 
     def own_params(carried: Carried) -> Params:
         return jax.tree.map(
             lambda leaf: lax.dynamic_index_in_dim(leaf, carried.block, keepdims=False), carried.stack.params
         )
 
-    def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: Instead) -> tuple[Instead, Instead]:
+    def backward(
+        params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: Replacement
+    ) -> tuple[Replacement, Replacement]:
         carried = dy.value
         dparams, dx = run_backward(block, own_params(carried), x, y, residuals, carried.dy)
-        return Instead(()), carry_on(carried.stack, carried.block, dparams, dx)
+        return Replacement(()), carry_on(carried.stack, carried.block, dparams, dx)
 
-    def reverse(params: Params, y: PyTree, residuals: Residuals, dy: Instead) -> tuple[Instead, Instead, PyTree]:
+    def reverse(
+        params: Params, y: PyTree, residuals: Residuals, dy: Replacement
+    ) -> tuple[Replacement, Replacement, PyTree]:
         carried = dy.value
         dparams, dx, x = run_reverse(block, own_params(carried), y, residuals, carried.dy)
-        return Instead(()), carry_on(carried.stack, carried.block, dparams, dx), x
+        return Replacement(()), carry_on(carried.stack, carried.block, dparams, dx), x
 
     return block._replace(backward=backward, reverse=Reverse(backward, reverse) if reverses(block) else None)
 
@@ -218,7 +222,7 @@ class Places(NamedTuple):
     ) -> tuple[Leaves, ByPath]:
         """All parameters after the update, and the optimizer's state: the rest is updated here."""
         rest, *of_stacks = parts
-        leaves = jax.tree.leaves(handed_back, is_leaf=is_instead)
+        leaves = jax.tree.leaves(handed_back, is_leaf=is_replacement)
         gradients = [leaf for leaf, tree in zip(leaves, self.stacks, strict=True) if tree is None]
         stacks = [leaf.value for leaf, tree in zip(leaves, self.stacks, strict=True) if tree is not None]
         new_params, new_state = rest.update(gradients, [params[k] for k in rest.indices], state)
@@ -233,13 +237,13 @@ def find_stacks(network: Layer, params: Params, batch: PyTree) -> Places:
     """Raise if there is no stack, or if the network's init does not make these parameters."""
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), batch)
     marked = jax.eval_shape(network.init, jax.random.key(0), shapes)[0]
-    leaves, tree = jax.tree.flatten(marked, is_leaf=is_instead)
-    stacks = tuple(jax.tree.structure(leaf.value) if is_instead(leaf) else None for leaf in leaves)
+    leaves, tree = jax.tree.flatten(marked, is_leaf=is_replacement)
+    stacks = tuple(jax.tree.structure(leaf.value) if is_replacement(leaf) else None for leaf in leaves)
     if not any(stacks):
         raise LayerValueError(
             "make_fused_step: expected a network with a repeat, whose blocks are updated: use make_step"
         )
-    plain = jax.tree.map(lambda leaf: leaf.value if is_instead(leaf) else leaf, marked, is_leaf=is_instead)
+    plain = jax.tree.map(lambda leaf: leaf.value if is_replacement(leaf) else leaf, marked, is_leaf=is_replacement)
     if jax.tree.structure(plain) != jax.tree.structure(params):
         raise LayerValueError(f"expected the parameters of the network's init, got {describe(params)}")
     return Places(tree, stacks)

@@ -1,7 +1,7 @@
-"""attend, cross_attend: attention as layers, the heads packed along the features.
+"""packed_attention, dot_product_attention: attention as layers, the heads packed along the features.
 
-    attend        [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      queries | keys | values, side by side
-    cross_attend  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
+    packed_attention       [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      q | k | v, side by side
+    dot_product_attention  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
 
 Kept: x, y and the log-sum-exp of the scores; x and y are what the dense layers around it make and read anyway. With
 `qk_norm` or `rotary` the queries and keys are normalised and turned again in the backward, which takes the norms'
@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Float, PyTree
-from ..barrier import not_before
+from ..barrier import after
 from ..combine import serial
-from ..errors import LayerTypeError, LayerValueError, at
+from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, Residuals, check_floating, describe, from_function, run_backward, stateless
 from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
@@ -35,7 +35,7 @@ Parts = tuple[Any, Any, Any]  # queries, keys and values [..., time, heads, feat
 Twins = tuple[Callable[..., Any], Callable[..., Any] | None]
 
 
-def attend(
+def packed_attention(
     heads: int,
     *,
     kv_heads: int | None = None,
@@ -74,12 +74,12 @@ def attend(
 
     Raises before anything is compiled if the features do not divide into the heads or a mask does not fit.
     """
-    kv_heads = check_heads("attend", heads, kv_heads)
+    kv_heads = check_heads("packed_attention", heads, kv_heads)
     options = score_options(
-        "attend", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
+        "packed_attention", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
     )
-    twins = attention_twins("attend", block, kernel, options)
-    prepare = preparation("attend", norm=qk_norm, rotary=rotary)
+    twins = attention_twins("packed_attention", block, kernel, options)
+    prepare = preparation("packed_attention", norm=qk_norm, rotary=rotary)
     ranges = ((0, heads), (heads, kv_heads), (heads + kv_heads, kv_heads))
     # What the blocks read themselves is not copied as a whole before.
     prepared = qk_norm is not None or rotary is not None
@@ -96,10 +96,10 @@ def attend(
     def join(gradients: Parts) -> tuple[Packed, ...]:
         return (merge_heads(jnp.concatenate(gradients, -2)),)
 
-    return attention_layer("attend", split, join, prepare, qk_norm is not None, twins, options)
+    return attention_layer("packed_attention", split, join, prepare, qk_norm is not None, twins, options)
 
 
-def cross_attend(
+def dot_product_attention(
     heads: int,
     *,
     kv_heads: int | None = None,
@@ -116,15 +116,15 @@ def cross_attend(
     """Attention of queries [..., time, heads * d] to keys [..., steps, kv_heads * d] and values
     [..., steps, kv_heads * dv]; y is [..., time, heads * dv]. The input is (queries, keys, values) or these and a mask.
 
-    The keywords and the mask are those of `attend`; `offset` is where the first query stands among the keys. Documents
-    are a pair of integer arrays, those of the queries [..., time] and of the keys [..., steps].
+    The keywords and the mask are those of `packed_attention`; `offset` is where the first query stands among the keys.
+    Documents are a pair of integer arrays, those of the queries [..., time] and of the keys [..., steps].
     """
-    kv_heads = check_heads("cross_attend", heads, kv_heads)
+    kv_heads = check_heads("dot_product_attention", heads, kv_heads)
     options = score_options(
-        "cross_attend", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
+        "dot_product_attention", scale=scale, causal=causal, window=window, offset=offset, alibi=alibi, softcap=softcap
     )
-    twins = attention_twins("cross_attend", block, kernel, options)
-    prepare = preparation("cross_attend", norm=qk_norm)
+    twins = attention_twins("dot_product_attention", block, kernel, options)
+    prepare = preparation("dot_product_attention", norm=qk_norm)
     parts = ((heads, "queries"), (kv_heads, "keys"), (kv_heads, "values"))
 
     def split(x: Any) -> tuple[Parts, Any]:
@@ -141,7 +141,7 @@ def cross_attend(
     def join(gradients: Parts) -> tuple[Packed, ...]:
         return tuple(merge_heads(gradient) for gradient in gradients)
 
-    return attention_layer("cross_attend", split, join, prepare, qk_norm is not None, twins, options)
+    return attention_layer("dot_product_attention", split, join, prepare, qk_norm is not None, twins, options)
 
 
 def attention_layer(
@@ -173,20 +173,20 @@ def attention_layer(
     def forward(params: Params, x: Any) -> tuple[Packed, Residuals]:
         (q, k, v), mask = split(x)
         of_q, of_k = params_of_each(params, has_params)
-        with at("query"):
+        with layer_scope("query"):
             q, _, q_kept = prepare.forward(of_q, (), q, None)
-        with at("key"):
+        with layer_scope("key"):
             k, _, k_kept = prepare.forward(of_k, (), k, None)
         o, lse = attention_forward(q, k, v, *split_mask(mask, q, k), **options)
         return merge_heads(o), (lse, q_kept, k_kept)
 
     def backward(params: Params, x: Any, y: Packed, residuals: Residuals, dy: Packed) -> tuple[Params, PyTree]:
         # What is computed again waits for dy, or XLA would keep the forward's scores instead.
-        dy, (x, (lse, q_kept, k_kept)) = not_before(dy, (x, residuals))
+        dy, (x, (lse, q_kept, k_kept)) = after(dy, (x, residuals))
         (q, k, v), mask = split(x)
         of_q, of_k = params_of_each(params, has_params)
-        assert prepare.rebuild is not None
-        ready_q, ready_k = prepare.rebuild(of_q, q, q_kept), prepare.rebuild(of_k, k, k_kept)
+        assert prepare.recompute is not None
+        ready_q, ready_k = prepare.recompute(of_q, q, q_kept), prepare.recompute(of_k, k, k_kept)
         # y = attention(prepare(q), prepare(k), v)
         do, o = (part.reshape(*q.shape[:-1], v.shape[-1]) for part in (dy, y))
         masks = split_mask(mask, q, k)
@@ -201,7 +201,7 @@ def attention_layer(
         return dparams, parts if isinstance(x, tuple) else parts[0]
 
     def output(params: Params, x: Any) -> Packed:
-        with at(name):
+        with layer_scope(name):
             return forward(params, x)[0]
 
     if attention_backward is None:
@@ -239,10 +239,10 @@ def preparation(name: str, **layers: Layer | None) -> Layer:
     """What queries and keys go through before their product: the given layers, one after the other."""
     given = {key: layer for key, layer in layers.items() if layer is not None}
     for key, layer in given.items():
-        if not isinstance(layer, Layer) or layer.rebuild is None:
-            raise ValueError(f"{name}: expected {key} as a layer that can rebuild its output, got {layer!r:.60}")
+        if not isinstance(layer, Layer) or layer.recompute is None:
+            raise ValueError(f"{name}: expected {key} as a layer that can recompute its output, got {layer!r:.60}")
     if not given:
-        return stateless(unchanged, unchanged, name="identity", needs=(), rebuild=unchanged)
+        return stateless(unchanged, unchanged, name="identity", needs=(), recompute=unchanged)
     return serial(**given) if len(given) > 1 else next(iter(given.values()))
 
 
