@@ -31,7 +31,8 @@ from .combine import (
     with_dtype,
 )
 from .errors import LayerError, LayerTypeError, LayerValueError
-from .layer import Layer, as_function, from_function, objective, stateless, value_and_grad
+from .functions import as_function, from_function
+from .layer import Layer
 from .layers import (
     activated_batch_norm,
     adaptive_avg_pool,
@@ -115,8 +116,10 @@ from .layers import (
     upsample,
     without_lengths,
 )
+from .objective import objective, value_and_grad
 from .per_example_gradients import clipped_value_and_grad, per_example_norms
 from .planning import plan
+from .stateless import stateless
 from .summarize import summary
 
 if _TYPE_CHECKING:

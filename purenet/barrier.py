@@ -2,25 +2,27 @@
 
 Inside `lax.scan` nothing needs to be done: only what is carried out of the loop is stored. Outside, XLA merges equal
 computations, unless an optimisation barrier makes them differ; with the incoming cotangent behind the same barrier
-the recomputing cannot be moved early either. On the CPU a barrier has been measured to save nothing and to cost the
-arithmetic twice, so there it is left out and XLA merges.
+they cannot be moved early either. On the CPU a barrier has been measured to save nothing and to cost the arithmetic
+twice, so there it is left out and XLA merges.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .annotations import PyTree
+from .annotations import Array, PyTree
+from .validation import is_key
 
 
 def after(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
     """(dy, x), where what is computed from x waits for dy, on accelerators.
 
-    Keys go through as numbers, so that what is drawn from them anew is not the first draw, kept.
+    Keys go through as numbers, so that what is drawn from them again is not the first draw, kept.
     """
     leaves, tree = jax.tree.flatten((dy, x))
     keys = [jax.random.key_impl(leaf) if is_key(leaf) else None for leaf in leaves]
@@ -34,16 +36,12 @@ def after(dy: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
 
 
 def gate_on(x: PyTree, dy: PyTree) -> PyTree:
-    """x for what is computed from it element by element, which then waits for dy as behind `after`.
+    """x, where what is computed from it element by element waits for dy as behind `after`, without a copy.
 
     A barrier makes a copy of what goes through, of a slice of a scan's stack for instance. Here it is a number alone, a
     one that is there when dy is: x is multiplied by it, in the same pass as the rest.
     """
-
-    def one_behind(dy: PyTree) -> Any:
-        return lax.optimization_barrier((dy, jnp.ones((), jnp.float32)))[1]
-
-    one = lax.platform_dependent(lax.stop_gradient(dy), cpu=lambda dy: jnp.ones((), jnp.float32), default=one_behind)
+    one = one_after(dy)
 
     def times_one(leaf: Any) -> Any:
         if is_key(leaf):
@@ -53,10 +51,16 @@ def gate_on(x: PyTree, dy: PyTree) -> PyTree:
     return jax.tree.map(times_one, x)
 
 
+@functools.partial(jax.jit, inline=True)  # traced once for cotangents of one shape, however many values wait
+def one_after(dy: PyTree) -> Array:
+    """The number 1, which on accelerators is there when dy is."""
+
+    def behind(dy: PyTree) -> Array:
+        return lax.optimization_barrier((dy, jnp.ones((), jnp.float32)))[1]
+
+    return lax.platform_dependent(lax.stop_gradient(dy), cpu=lambda dy: jnp.ones((), jnp.float32), default=behind)
+
+
 def materialize(x: PyTree) -> PyTree:
-    """x written once, on accelerators, where XLA would rather make its parts anew for each that reads it."""
+    """x written once, on accelerators, where XLA would rather compute its parts again for each that reads it."""
     return lax.platform_dependent(x, cpu=lambda same: same, default=lax.optimization_barrier)
-
-
-def is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

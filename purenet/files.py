@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .annotations import PyTree
-from .layer import describe, leaves_with_paths
+from .validation import describe, leaves_with_paths
 
 
 def save_params(path: str | Path, params: PyTree) -> None:

@@ -5,7 +5,7 @@
 
 A backward is linear in dy, so sum_b c_b g_b is one backward of the whole batch with c_b dy_b. On one way back each
 layer notes what its backward is given, and its squared norm: |x^T dy|^2 = sum_ij (x_i . x_j)(dy_i . dy_j) for a matrix
-and rows i, j of one example; `Layer.squared_norm` in general. A layer without such a rule, or whose gradient is
+and rows i, j of one example; its rule "squared_norm" in general. A layer without such a rule, or whose gradient is
 smaller than its note, hands back the gradient of every example.
 Abadi et al., *Deep Learning with Differential Privacy* (2016), algorithm 1; Goodfellow, *Efficient Per-Example
 Gradient Computations* (2015); Li et al., *Large Language Models Can Be Strong Differentially Private Learners* (2022),
@@ -16,23 +16,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .annotations import Array, Float, PyTree
-from .combine import per_example
-from .combine._named import is_stateless, spec
-from .combine._per_example import batch_size
-from .combine._with_dtype import cast_like, widest
 from .errors import LayerValueError, layer_scope
-from .handing_on import changed_inside, code
-from .layer import Key, Layer, Params, Replacement, Residuals, State, check_scalar, is_replacement, run_backward
-from .layers import identity
-from .precision import widen
+from .layer import Key, Layer, Params, Residuals, State, is_stateless, run_backward
+from .parts import Path, map_parts, passes_gradients
+from .precision import cast_like, widen, widest
+from .replacement import Replacement, is_replacement
 from .static import Static
+from .validation import batch_size, check_scalar, spec
 
 Norms = Float[Array, " batch"]
 HandBack = Callable[..., PyTree]
@@ -48,7 +47,7 @@ def per_example_norms(objective: Layer) -> Callable[..., Norms]:
 
     def norms(params: Params, state: State, x: PyTree, key: Key = None) -> Norms:
         with layer_scope("per_example_norms"):
-            _, handed_back = over_examples(objective, squared_norm_alone, params, state, x, key)
+            _, handed_back = over_examples(objective, squared_norm, params, state, x, key)
             return jnp.sqrt(sum_of_squares(handed_back, batch_size(x)))
 
     return norms
@@ -69,8 +68,9 @@ def clipped_value_and_grad(
     than `jax.vmap(jax.grad)`, clipping and a weighted sum, and 0.72 of their FLOPs; cuBLAS adds a workspace of 32 MiB
     to either.
     """
-    if isinstance(max_norm, (int, float)) and not max_norm > 0:
-        raise ValueError(f"clipped_value_and_grad: expected max_norm above 0, got {max_norm!r}")
+    known = isinstance(max_norm, (int, float, np.generic, np.ndarray))
+    if (known and not (np.ndim(max_norm) == 0 and 0 < float(max_norm) < math.inf)) or isinstance(max_norm, bool):
+        raise ValueError(f"clipped_value_and_grad: expected a finite max_norm above 0, got {max_norm!r}")
 
     def clipped(params: Params, state: State, x: PyTree, key: Key = None) -> Any:
         with layer_scope("clipped_value_and_grad"):
@@ -96,8 +96,13 @@ def over_examples(
     if not is_stateless(state):
         raise LayerValueError("expected an objective without state: examples cannot share one")
     examples = batch_size(x)
-    mapped = code(objective) == OVER_EXAMPLES  # written for one example, without an axis
-    one = changed_inside(objective.parts[0][1] if mapped else objective, functools.partial(handing_back, hand_back))
+    mapped = objective.kind is PER_EXAMPLE and not objective.replaced  # written for one example, without an axis
+    network = objective.parts[0][1] if mapped else objective
+
+    def hand_back_instead(layer: Layer, inside: Layer, path: Path) -> Layer:
+        return handing_back(hand_back, layer) if inside is layer else inside
+
+    one = map_parts(network, {}, hand_back_instead, enter=passes_gradients)
 
     def each(x: PyTree, key: Key) -> tuple[Array, PyTree]:
         if mapped:
@@ -109,9 +114,6 @@ def over_examples(
         return value, run_backward(one, params, x, value, residuals, jnp.ones_like(value))[0]
 
     return jax.vmap(each)(x, None if key is None else jax.random.split(key, examples))
-
-
-OVER_EXAMPLES = code(per_example(identity()))
 
 
 # What a layer with parameters hands back, for one example.
@@ -140,25 +142,20 @@ def handing_back(hand_back: HandBack, layer: Layer) -> Layer:
         note = Note(x, y, residuals, dy, layer, spec(params))
         return Replacement(hand_back(note, params, dparams)), dx
 
-    return layer._replace(backward=backward, parts=(), with_parts=None)
+    return layer.replace(backward=backward, parts=(), with_parts=None)
 
 
-def squared_norm_alone(note: Note, params: Params, dparams: Params) -> Float[Array, ""]:
-    rule = rule_of(note.layer)
+def squared_norm(note: Note, params: Params, dparams: Params) -> tuple[Float[Array, ""]]:
+    rule = note.layer.rules.get("squared_norm")
     if rule is not None:
-        return rule(params, note.x, note.y, note.residuals, note.dy)
-    return jnp.sum(jnp.stack([jnp.sum(jnp.square(widen(leaf))) for leaf in jax.tree.leaves(dparams)]))
+        return (rule(params, note.x, note.y, note.residuals, note.dy),)
+    return (jnp.sum(jnp.stack([jnp.sum(jnp.square(widen(leaf))) for leaf in jax.tree.leaves(dparams)])),)
 
 
 def squared_norm_and_note(note: Note, params: Params, dparams: Params) -> tuple[Float[Array, ""], Note | Params]:
     """The note of a layer with a rule, or the gradient where that is smaller."""
-    noted = rule_of(note.layer) is not None and size(note) < size(dparams)
-    return squared_norm_alone(note, params, dparams), note if noted else dparams
-
-
-def rule_of(layer: Layer) -> Callable[..., Array] | None:
-    norm = layer.squared_norm
-    return norm.rule if norm is not None and norm.backward is layer.backward else None
+    noted = "squared_norm" in note.layer.rules and size(note) < size(dparams)
+    return *squared_norm(note, params, dparams), note if noted else dparams
 
 
 def size(tree: PyTree) -> int:
@@ -170,18 +167,21 @@ def size(tree: PyTree) -> int:
 
 def sum_of_squares(handed_back: PyTree, examples: int) -> Norms:
     """The squared norms of all layers together; those of repeated blocks stand along further axes."""
-    norms = [jax.tree.leaves(each)[0] for each in jax.tree.leaves(handed_back, is_leaf=is_replacement)]
-    totals = [jnp.sum(norm.reshape(examples, -1), 1) for norm in norms]
+    totals = []
+    for each in jax.tree.leaves(handed_back, is_leaf=is_replacement):
+        squares = each.value[0] if is_replacement(each) else jnp.square(widen(each))
+        totals.append(jnp.sum(squares.reshape(examples, -1), 1))
     dtype = widest(totals) or jnp.result_type(float)
     return sum((total.astype(dtype) for total in totals), jnp.zeros(examples, dtype))
 
 
-def weighted_sum(weights: Norms, handed_back: Replacement, params: Params) -> Params:
-    """sum_b weights_b dparams_b."""
+def weighted_sum(weights: Norms, handed_back: Replacement | Array, params: Params) -> Params:
+    """sum_b weights_b dparams_b, from a layer's notes or from the gradients of every example themselves."""
+    if not isinstance(handed_back, Replacement):
+        return sum_of_gradients(weights, handed_back, params)
     norms, kept = handed_back.value
     if not isinstance(kept, Note):
-        total = jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), kept)
-        return cast_like(total, spec(params))
+        return sum_of_gradients(weights, kept, params)
 
     def backward(params: Params, note: Note) -> Params:
         return note.layer.backward(params, note.x, note.y, note.residuals, note.dy)[0]
@@ -190,6 +190,11 @@ def weighted_sum(weights: Norms, handed_back: Replacement, params: Params) -> Pa
         backward = jax.vmap(backward, in_axes=(0, 1))
     note = dataclasses.replace(kept, dy=jax.tree.map(functools.partial(times, weights), kept.dy))
     return cast_like(backward(cast_like(params, kept.parameters), note), spec(params))
+
+
+def sum_of_gradients(weights: Norms, gradients: Params, params: Params) -> Params:
+    total = jax.tree.map(lambda leaf: jnp.tensordot(weights.astype(leaf.dtype), leaf, 1), gradients)
+    return cast_like(total, spec(params))
 
 
 def times(weights: Norms, dy: Array) -> Array:

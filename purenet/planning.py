@@ -127,16 +127,16 @@ def plan(layer: Layer) -> Plan:
 
 def plan_rows(layer: Layer, path: str, *, inside: bool = False) -> list[tuple[str, Value]]:
     """The rows of a layer; inside another, its input and output are rows of the one that holds it."""
-    values = [value for value in layer.values if not (inside and value.label in ("input", "output"))]
+    values = [value for value in layer.plan if not (inside and value.label in ("input", "output"))]
     rows = [(f"{path}: {value.label}", value) for value in values]
-    if not layer.parts and not layer.values:
+    if not layer.parts and not layer.plan:
         rows += [(f"{path}: {side}", leaf_value(layer, side)) for side in ("input", "output")]
     rows += [(f"{path}: {kept}", Value(kept, KEPT, f"{layer.name} keeps it")) for kept in layer.keeps]
     for key, part in layer.parts:
-        if everything_inside(part) in {value.label for value in layer.values}:
+        if everything_inside(part) in {value.label for value in layer.plan}:
             continue  # one row speaks for all of it
         inner = plan_rows(part, f"{path}{key}.{part.name}", inside=True)
-        rows += inner if part.parts or part.values else [row for row in inner if row[1].label in part.keeps]
+        rows += inner if part.parts or part.plan else [row for row in inner if row[1].label in part.keeps]
     return rows
 
 
@@ -147,7 +147,7 @@ def everything_inside(part: Layer) -> str:
 
 def sides(layer: Layer) -> tuple[Value, ...]:
     """What becomes of a layer's own input and output, for a combinator that hands both through."""
-    planned = {value.label: value for value in layer.values}
+    planned = {value.label: value for value in layer.plan}
     return tuple(planned.get(side) or leaf_value(layer, side) for side in ("input", "output"))
 
 

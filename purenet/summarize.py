@@ -1,8 +1,9 @@
 """A network as a table: what each layer gives, holds, keeps for the backward and computes. Nothing is run or compiled.
 
-The network is assembled anew (`Layer.with_parts`) with an observer around every layer and traced once. What stands
-among the network's residuals is told apart by identity: a layer's own residuals and its output, where somebody keeps
-that, count in the layer's row, everything else in the row of the combinator that keeps it, each value once.
+The network is traced once with an observer around every layer. What stands among the network's residuals is told apart
+by identity: a layer's own residuals and its output, where somebody keeps that, count in the layer's row, everything
+else in the row of the combinator that keeps it, each value once. A combinator whose part stands for several blocks, or
+runs several times, says so by its rule "copies": `copies(x) -> (blocks with parameters of their own, runs)`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple
 import jax
 
 from .annotations import PyTree
-from .combine._named import reassembled
 from .flops import matmul_flops
-from .layer import Key, Layer, Params, Residuals, State, describe
+from .layer import Key, Layer, Params, Residuals, State
+from .parts import Path, map_parts
+from .validation import describe
 
 
 class Row(NamedTuple):
@@ -85,7 +87,7 @@ def summary(layer: Layer, x: PyTree, *, key: Key = None) -> Summary:
     total                                 49  196 B  1.5 KiB   2.56 k
     """
     seen: Seen = {}
-    network = observed(layer, layer.name, seen)
+    network = observed(layer, seen)
     params, state = jax.eval_shape(network.init, jax.random.key(0), x)
 
     def run(params: Params, state: State, x: PyTree, key: Key) -> Any:
@@ -93,7 +95,7 @@ def summary(layer: Layer, x: PyTree, *, key: Key = None) -> Summary:
         read = [value for letter, value in (("x", x), ("y", y)) if letter in layer.needs]
         alive = {id(leaf) for leaf in jax.tree.leaves((params, state))}
         kept = [leaf for leaf in jax.tree.leaves((residuals, read)) if id(leaf) not in alive]
-        rows.extend(rows_of(layer, layer.name, kept, seen))
+        rows.extend(rows_of(layer, layer.name, (), kept, seen))
         return y, kept
 
     rows: list[Row] = []
@@ -120,58 +122,53 @@ class Observed(NamedTuple):
     run: Run | None = None
 
 
-Seen = dict[str, Observed]
+Seen = dict[Path, Observed]
 
 
-def observed(layer: Layer, path: str, seen: Seen) -> Layer:
-    """The same layer, which notes under its path what goes through it, made of such layers where it has parts."""
-    paths = iter([f"{path}{key}.{part.name}" for key, part in layer.parts])
-    inner = reassembled(layer, lambda part: observed(part, next(paths), seen)) or layer
+def observed(network: Layer, seen: Seen) -> Layer:
+    """The same network, each layer of which notes under its path what goes through it."""
 
-    def init(key: Key, x: PyTree) -> tuple[Params, State]:
-        params, state = inner.init(key, x)
-        seen[path] = seen.get(path, Observed())._replace(params=params)
-        return params, state
+    def observe(layer: Layer, inside: Layer, path: Path) -> Layer:
+        def init(key: Key, x: PyTree) -> tuple[Params, State]:
+            params, state = inside.init(key, x)
+            seen[path] = seen.get(path, Observed())._replace(params=params)
+            return params, state
 
-    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        y, new_state, residuals = inner.forward(params, state, x, key)
-        run = Run((params, state, x, key), y, residuals)
-        seen[path] = seen.get(path, Observed())._replace(run=run)
-        return y, new_state, residuals
+        def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
+            y, new_state, residuals = inside.forward(params, state, x, key)
+            run = Run((params, state, x, key), y, residuals)
+            seen[path] = seen.get(path, Observed())._replace(run=run)
+            return y, new_state, residuals
 
-    return inner._replace(init=init, forward=forward)
+        return inside.replace(init=init, forward=forward)
+
+    return map_parts(network, {}, observe)
 
 
 # Counting.
 
 
-def rows_of(layer: Layer, path: str, kept: Sequence[Any], seen: Seen, blocks: int = 1, times: int = 1) -> Iterator[Row]:
-    """The rows of a layer and its parts. `kept` of its residuals and outputs are somebody's to keep; `blocks` have
-    parameters of their own, and it runs `times`."""
+def rows_of(
+    layer: Layer, name: str, path: Path, kept: Sequence[Any], seen: Seen, blocks: int = 1, times: int = 1
+) -> Iterator[Row]:
+    """The rows of a layer, printed as `name`, and its parts. `kept` of its residuals and outputs are somebody's to
+    keep; `blocks` have parameters of their own, and it runs `times`."""
     noted = seen[path]
     assert noted.run is not None
-    parts = [(f"{path}{key}.{part.name}", part) for key, part in layer.parts]
-    runs = [seen[name].run if name in seen else None for name, _ in parts]
-    parts = [part for part, run in zip(parts, runs, strict=True) if run]
-    more_blocks, more_times = copies(layer, noted.run)
-    own, shares = divided(kept, noted.run, [run for run in runs if run], more_times)
-    numbers = [sizes(noted.params), *(sizes(seen[name].params) for name, _ in parts)]
+    parts = [(key, part, found) for key, part in layer.parts if (found := seen.get((*path, key))) and found.run]
+    more_blocks, more_times = layer.rules.get("copies", one_copy)(noted.run.arguments[2])
+    own, shares = divided(kept, noted.run, [found.run for _, _, found in parts if found.run], more_times)
+    numbers = [sizes(noted.params), *(sizes(found.params) for _, _, found in parts)]
     count, size = (n[0] - more_blocks * sum(n[1:]) for n in zip(*numbers, strict=True))
     flops = 0 if parts else matmul_flops(jax.make_jaxpr(layer.forward)(*map(shapes, noted.run.arguments)).jaxpr)
     output = shapes(noted.run.y)
-    yield Row(path, layer.name, times, output, blocks * count, blocks * size, times * own, times * flops)
-    for (name, part), share in zip(parts, shares, strict=True):
-        yield from rows_of(part, name, share, seen, blocks * more_blocks, times * more_times)
+    yield Row(name, layer.name, times, output, blocks * count, blocks * size, times * own, times * flops)
+    for (key, part, _), share in zip(parts, shares, strict=True):
+        inside = f"{name}{key}.{part.name}", (*path, key)
+        yield from rows_of(part, *inside, share, seen, blocks * more_blocks, times * more_times)
 
 
-def copies(layer: Layer, run: Run) -> tuple[int, int]:
-    """How many blocks with parameters of their own a layer's part stands for, and how often the part runs."""
-    kind = layer.with_parts([part for _, part in layer.parts]).name if layer.with_parts and layer.parts else ""
-    if kind == "repeat":
-        [(key, _)] = layer.parts
-        return int(key[1:-2]), int(key[1:-2])  # "[3x]"
-    if kind == "per_example":
-        return 1, jax.tree.leaves(run.arguments[2])[0].shape[0]
+def one_copy(x: PyTree) -> tuple[int, int]:
     return 1, 1
 
 

@@ -134,7 +134,7 @@ def replace_backward(layer: pn.Layer, change: Callable[[Any, Any], Any]) -> pn.L
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return change(*layer.backward(params, x, y, residuals, dy))
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 @pytest.mark.parametrize(

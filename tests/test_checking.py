@@ -167,7 +167,7 @@ def test_single_precision_is_not_called_a_wrong_formula() -> None:
 def test_a_layers_verdict_is_its_networks() -> None:
     """Rounding, or a stop_gradient, in one layer is no wrong formula of the network around it."""
     dense = pn.dense(4)
-    rounded = dense._replace(
+    rounded = dense.replace(
         backward=lambda *a: jax.tree.map(lambda g: g.astype(jnp.float32).astype(g.dtype), dense.backward(*a))
     )
     report = raised(pn.serial(pn.dense(5), rounded), X)
@@ -323,7 +323,7 @@ def test_the_callers_settings_stay(enabled: bool) -> None:
 
 
 def test_a_report_becomes_json() -> None:
-    bad = pn.dense(3)._replace(backward=lambda *a: (lambda d, dx: (d, 2 * dx))(*pn.dense(3).backward(*a)))
+    bad = pn.dense(3).replace(backward=lambda *a: (lambda d, dx: (d, 2 * dx))(*pn.dense(3).backward(*a)))
     report = raised(pn.serial(pn.dense(4), bad))
     known = json.loads(json.dumps(report.to_dict()))
     assert known["verdict"] == "WRONG"
@@ -333,7 +333,7 @@ def test_a_report_becomes_json() -> None:
 
 
 def test_a_report_fits_one_screen() -> None:
-    bad = pn.layer_norm()._replace(backward=lambda *a: jax.tree.map(lambda g: -g, pn.layer_norm().backward(*a)))
+    bad = pn.layer_norm().replace(backward=lambda *a: jax.tree.map(lambda g: -g, pn.layer_norm().backward(*a)))
     layers = [layer for _ in range(6) for layer in (pn.dense(7), pn.tanh())]
     report = raised(pn.serial(*layers[:6], bad, *layers[6:]))
     lines = str(report).splitlines()

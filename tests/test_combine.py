@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from purenet.combine._nested import segments_of
+from purenet.combine.nested import segments_of
 from purenet.layer import run_backward
 from purenet.planning import choose
 
@@ -21,7 +21,7 @@ def fates(layer: pn.Layer) -> dict[str, str]:
 
 
 def stub(needs: tuple[str, ...], recompute: bool = False) -> pn.Layer:
-    return pn.identity()._replace(needs=needs, recompute=pn.identity().recompute if recompute else None)
+    return pn.identity().replace(needs=needs, recompute=pn.identity().recompute if recompute else None)
 
 
 def test_plan_keeps_the_preactivation_alone_in_a_gelu_mlp() -> None:

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 import purenet as pn
 from purenet import losses, models
-from purenet.layer import leaves_with_paths
 from purenet.models.gpt import families, files, sampling
+from purenet.validation import leaves_with_paths
 
 IDS: Any = np.random.default_rng(3).integers(0, TINY.vocab_size, (2, 5)).astype(np.int32)
 LABELS = np.roll(IDS, -1, -1)

@@ -233,9 +233,9 @@ def test_parameters_state_and_gradients_are_those_of_the_network_that_gives_logi
 
 def test_the_body_hands_over_what_it_can_recompute() -> None:
     fused, _ = network(by="vocabulary")
-    assert [value.fate for value in fused.values] == ["recomputed"]
-    assert [value.fate for value in network(by="tokens")[0].values] == ["dropped"]
-    assert [value.fate for value in pn.head_objective(pn.dense(6), network(by="vocabulary")[0].parts[1][1]).values] == [
+    assert [value.fate for value in fused.plan] == ["recomputed"]
+    assert [value.fate for value in network(by="tokens")[0].plan] == ["dropped"]
+    assert [value.fate for value in pn.head_objective(pn.dense(6), network(by="vocabulary")[0].parts[1][1]).plan] == [
         "kept"
     ]
 
@@ -246,7 +246,7 @@ def test_wrong_parts_are_blamed() -> None:
             dparams, dx = layer.backward(*arguments)
             return dparams | {"kernel": 1.01 * dparams["kernel"]}, dx
 
-        return layer._replace(backward=backward)
+        return layer.replace(backward=backward)
 
     net = pn.head_objective(twisted(pn.dense(6)), twisted(losses.linear_cross_entropy(9, chunk=4)))
     with jax.enable_x64(True):

@@ -14,8 +14,9 @@ import pytest
 import purenet as pn
 from purenet import losses
 from purenet.checking.localise import Blame, localise
-from purenet.layer import check_gradient, run_backward
+from purenet.layer import run_backward
 from purenet.randomness import clone_key
+from purenet.validation import check_gradient
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def changed(layer: pn.Layer, change: Callable[[Any, Any], Any]) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return change(*layer.backward(params, x, y, residuals, dy))
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def scaled(layer: pn.Layer) -> pn.Layer:
@@ -84,7 +85,7 @@ LEAVES: dict[str, tuple[pn.Layer, str]] = {
     "alone": (BAD, "dense"),
     "serial": (pn.serial(DENSE, TANH, BAD, GELU, DENSE), "serial[2].dense"),
     "named": (pn.serial(norm=NORM, up=BAD, act=GELU, down=DENSE), "serial.up.dense"),
-    "renamed": (pn.serial(pn.serial(DENSE, BAD)._replace(name="block"), TANH), "serial[0].block[1].dense"),
+    "renamed": (pn.serial(pn.serial(DENSE, BAD).replace(name="block"), TANH), "serial[0].block[1].dense"),
     "elementwise": (pn.serial(DENSE, scaled(GELU), DENSE), "serial[1].gelu"),
     "residual": (pn.residual(pn.serial(BAD, pn.sigmoid())), "residual.serial[0].dense"),
     "sum": (pn.parallel(TANH, pn.serial(TANH, BAD)), "parallel[1].serial[1].dense"),
@@ -192,11 +193,11 @@ def test_a_gradient_of_the_wrong_shape_is_blamed() -> None:
 
 
 def test_a_wrong_recompute_is_blamed_on_its_layer() -> None:
-    wrong = GELU._replace(recompute=lambda params, x, residuals: jnp.tanh(x))
+    wrong = GELU.replace(recompute=lambda params, x, residuals: jnp.tanh(x))
     assert paths(pn.serial(DENSE, wrong, DENSE)) == [("serial[1].gelu", "recompute")]
-    broken = GELU._replace(recompute=lambda params, x, residuals: x[:, 9])
+    broken = GELU.replace(recompute=lambda params, x, residuals: x[:, 9])
     assert paths(pn.repeat(pn.serial(DENSE, broken), 2)) == [("repeat.serial[1].gelu", "recompute")]
-    inner = pn.serial(TANH, GELU)._replace(recompute=lambda params, x, residuals: x)
+    inner = pn.serial(TANH, GELU).replace(recompute=lambda params, x, residuals: x)
     [blame] = blames(pn.serial(DENSE, inner, DENSE))
     assert (blame.path, blame.reason, blame.plumbing) == ("serial[1].serial", "recompute", True)
 
@@ -206,7 +207,7 @@ def no_skip(net: pn.Layer) -> pn.Layer:
         dparams, dx = net.backward(params, x, y, residuals, dy)
         return dparams, dx - dy
 
-    return net._replace(backward=backward)
+    return net.replace(backward=backward)
 
 
 def block(**inner: pn.Layer) -> pn.Layer:
@@ -280,7 +281,7 @@ def test_states_and_integers_go_through() -> None:
 
 def test_what_cannot_be_assembled_is_one_layer() -> None:
     inner = pn.residual(BAD)
-    for opaque in (inner._replace(with_parts=None), inner._replace(forward=lambda *args: inner.forward(*args))):
+    for opaque in (inner.replace(with_parts=None), inner.replace(forward=lambda *args: inner.forward(*args))):
         assert paths(pn.serial(TANH, opaque)) == [("serial[1].residual", "backward")]
 
 
@@ -293,7 +294,7 @@ def test_a_network_without_a_usable_init_is_judged_as_one_layer() -> None:
     def init(key: Any, x: Any) -> Any:
         raise KeyError("no init")
 
-    bad = pn.serial(BAD._replace(init=init), TANH)
+    bad = pn.serial(BAD.replace(init=init), TANH)
     assert [blame.path for blame in localise(bad, *point, agrees)] == ["serial"]
 
 
@@ -303,5 +304,5 @@ def test_forward_alone_runs_while_recording() -> None:
     def backward(*args: Any) -> Any:
         raise AssertionError("the hand-written backward ran")
 
-    parts = [layer._replace(backward=backward) for layer in (DENSE, TANH, DENSE)]
+    parts = [layer.replace(backward=backward) for layer in (DENSE, TANH, DENSE)]
     assert blames(pn.repeat(pn.serial(*parts), 2), judge=lambda *point: True) == []

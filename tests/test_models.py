@@ -14,8 +14,8 @@ from jax import lax
 
 import purenet as pn
 from purenet import losses, models
-from purenet.layer import leaves_with_paths
 from purenet.models.vae import beside_input
+from purenet.validation import leaves_with_paths
 
 CLASSES = 3
 RANDOM = np.random.default_rng(0)

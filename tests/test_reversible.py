@@ -109,7 +109,7 @@ def test_chains_of_reversible_layers_are_reversible() -> None:
     assert jax.tree.leaves(jax.eval_shape(chain.forward, params, state, x, None)[2]) == []
     # Between two others: what the layer before it needs of its output is found too.
     net = pn.serial(pn.dense(2 * HALF), pn.tanh(), pair(), pn.dense(3))
-    fates = {value.label: value.fate for value in net.values}
+    fates = {value.label: value.fate for value in net.plan}
     assert fates == {
         "input": "kept",
         "[0] dense -> [1] tanh": "dropped",

@@ -101,7 +101,7 @@ def test_nothing_is_traced_after_the_first_chunk() -> None:
 
     counts: list[int] = []
     fit(
-        net._replace(forward=counted),
+        net.replace(forward=counted),
         optax.adam(1e-2),
         DATA,
         key=jax.random.key(0),

@@ -34,7 +34,7 @@ def test_the_order_of_gate_and_value() -> None:
 
 def test_a_gated_mlp_keeps_its_input_and_the_pair_alone() -> None:
     for layer in (pn.gated_mlp(5), pn.gated_mlp(5, features=2)):
-        assert [(value.label, value.fate) for value in layer.values] == [
+        assert [(value.label, value.fate) for value in layer.plan] == [
             ("input", "kept"),
             (".up dense -> .act gated", "kept"),
             (".act gated -> .down dense", "recomputed"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..layer import describe
+from ..validation import describe
 from .probe import draw_like, join_inexact, labels, split_inexact
 from .target import Target
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..layer import describe
+from ..validation import describe
 from .check import conclude, double
 from .examine import examine
 from .experiment import Experiment, compiled

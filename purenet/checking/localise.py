@@ -3,36 +3,30 @@
 A wrong backward spoils the gradients of all layers before it, so that a network's gradient does not say where the
 mistake is. Here every layer is fed the cotangent that `jax.vjp` of the whole forward gives it: one mistake, one blame.
 
-1. The network is assembled anew (`Layer.with_parts`), with a recorder around every layer and combinator. A recorder
-   adds a probe of zeros to the output y, so that the gradient of the probe is the cotangent of y, and hands out its
-   point as its new state: parameters, state, x, key and y. One compiled `jax.vjp` gives all points.
+1. What goes through each layer is recorded: `purenet.checking.points`.
 2. Every layer without parts is judged at its points; what is wrong is blamed.
 3. The blamed ones are given autodiff's backward. If the network is still wrong, so is a combinator: the way leads
    inwards along combinators that are wrong, to the one whose parts are all right.
-
-Two kinds of part are out of reach of a recorder's state, and recorded in a second step: the loss of an objective, and
-what `per_example` maps over the examples.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
 from ..layer import Key, Layer, Params, Residuals, State
-from ..randomness import clone_key, split_key
+from ..randomness import clone_key
 from ..static import Static
+from .nodes import COPIES, Node, Step, leaves, printed
+from .points import Sample, Samples, floating_leaves, fresh, look_through, on_host, pick
 
 TOLERANCE = 1e-9
 BACKWARD, RECOMPUTE, PLUMBING = "backward", "recompute", "plumbing"
-COPIES, EXAMPLES = "copies", "examples"
 
 Agrees = Callable[[Layer, Params, State, PyTree, Key, PyTree], bool]
 
@@ -56,41 +50,6 @@ class Blame(NamedTuple):
     reason: str
 
 
-class Step(NamedTuple):
-    """One step of a path: what is printed, the part's key, and what is stacked in the points behind it, if anything."""
-
-    text: str
-    key: str = ""
-    axis: str = ""
-
-
-class Node(NamedTuple):
-    """A layer where it stands. `kind` is the combinator's, whatever its name; a leaf has neither kind nor parts."""
-
-    path: tuple[Step, ...]
-    layer: Layer
-    kind: str = ""
-    parts: tuple[Node, ...] = ()
-
-
-class Sample(NamedTuple):
-    """What went through a layer; stacked along a first axis for every `repeat` and `per_example` around it."""
-
-    params: Params
-    state: State
-    x: PyTree
-    key: Key
-    y: PyTree
-    dy: PyTree
-
-
-Samples = dict[tuple[Step, ...], Sample]
-
-
-class CannotLookInsideError(Exception):
-    """The network's `init` does not give the states that came, so that there is no place for probes."""
-
-
 def localise(
     layer: Layer, params: Params, state: State, x: PyTree, key: Key, dy: PyTree, agrees: Agrees
 ) -> list[Blame]:
@@ -106,7 +65,7 @@ def localise(
 
     What it cannot see: a mistake that makes no difference at this point, and a combinator whose `backward` was
     replaced while a layer inside it is wrong too: that shows when the layer is mended. A combinator without
-    `with_parts`, or whose `forward` was replaced, is judged as one layer.
+    `with_parts`, or whose `forward` was replaced, or which hands its parts no state, is judged as one layer.
     """
     point = Sample(params, state, x, key, None, dy)
     network, samples = look_through(layer, point)
@@ -116,223 +75,6 @@ def localise(
             blames[leaf.path] = found
     blames |= judge_combinators(network, frozenset(blames), samples, agrees)
     return [blame for found in blames.values() for blame in found]
-
-
-# The network as a tree.
-
-
-def look_inside(layer: Layer, before: tuple[Step, ...] = ()) -> Node:
-    """The layer and its parts; a leaf if it cannot be assembled anew, or would have another forward then."""
-    path = (*before, Step(layer.name))
-    if layer.with_parts is None or not layer.parts:
-        return Node(path, layer)
-    anew = layer.with_parts([part for _, part in layer.parts])
-    if code(anew.forward) is not code(layer.forward):
-        return Node(path, layer)
-    parts = [look_inside(part, (*before, step(anew.name, layer.name, key))) for key, part in layer.parts]
-    return Node(path, layer, anew.name, tuple(parts))
-
-
-def code(function: Callable[..., Any]) -> Any:
-    """What tells a combinator's own function from one that replaced it: closures of one `def` share their code."""
-    return getattr(function, "__code__", function)
-
-
-def step(kind: str, name: str, key: str) -> Step:
-    """The step into a part, as `purenet.errors.layer_scope` names it."""
-    silent = kind in ("residual", "remat", "objective", "per_example", "repeat")
-    return Step(name if silent else name + key, key, {"repeat": COPIES, "per_example": EXAMPLES}.get(kind, ""))
-
-
-def leaves(node: Node) -> Iterator[Node]:
-    if not node.parts:
-        yield node
-    for part in node.parts:
-        yield from leaves(part)
-
-
-def within_reach(node: Node) -> Iterator[Node]:
-    """The node and all inside it that its recorder reaches."""
-    yield node
-    for part in reached(node):
-        yield from within_reach(part)
-
-
-def reached(node: Node) -> tuple[Node, ...]:
-    """The parts whose states the combinator hands through."""
-    return {"objective": node.parts[:1], "per_example": ()}.get(node.kind, node.parts)
-
-
-# Recording.
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Probed:
-    """The state that goes into a recorder: the layer's own state, and what is added to the floating leaves of y."""
-
-    probe: list[Any]
-    inside: State
-    path: tuple[Step, ...] = dataclasses.field(metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Recorded:
-    """The state that comes out of a recorder: what went through the layer, and what was recorded inside it."""
-
-    sample: Sample
-    inside: State
-    path: tuple[Step, ...] = dataclasses.field(metadata={"static": True})
-
-
-def recorder(node: Node) -> Layer:
-    """The same layer, made of recorders where it has parts, recording itself."""
-    layer = node.layer
-    if reached(node):
-        assert layer.with_parts is not None
-        unreached = [part.layer for part in node.parts[len(reached(node)) :]]
-        layer = layer.with_parts([*(recorder(part) for part in reached(node)), *unreached])
-
-    def init(key: Key, x: PyTree) -> tuple[Params, State]:
-        params, state = layer.init(clone_key(key), x)
-        y = jax.eval_shape(lambda *args: node.layer.forward(*args)[0], params, own_state(state), x, key)
-        return params, Probed([jnp.zeros(leaf.shape) for leaf in floating_leaves(y)], state, node.path)
-
-    def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        again = clone_key(key)
-        y, inside, _ = layer.forward(params, state.inside, x, key)
-        probes = iter(state.probe)
-        y = jax.tree.map(lambda leaf: leaf + next(probes).astype(leaf.dtype) if is_floating(leaf) else leaf, y)
-        sample = Sample(params, own_state(state.inside), x, again, y, None)
-        return y, Recorded(sample, inside if node.parts else (), node.path), ()
-
-    def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        return node.layer.predict(params, own_state(state.inside), x)
-
-    def backward(*args: Any) -> Any:
-        raise NotImplementedError("a recorder runs forward under jax.vjp")
-
-    return Layer(init=init, forward=forward, backward=backward, predict=predict, needs=(), name=node.layer.name)
-
-
-def look_through(layer: Layer, point: Sample) -> tuple[Node, Samples]:
-    """The network and what goes through each of its layers, compiled where it can be."""
-    network = look_inside(layer)
-
-    def run(point: Sample) -> Samples:
-        return record(network, *point._replace(key=clone_key(point.key)))
-
-    try:
-        return network, jax.jit(run)(fresh(point))
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
-        return network, run(point)  # a layer looks at values, which only works uncompiled
-    except CannotLookInsideError:
-        leaf = Node(network.path, layer)
-        return leaf, {leaf.path: point}
-
-
-def record(node: Node, params: Params, state: State, x: PyTree, key: Key, y: PyTree, dy: PyTree) -> Samples:
-    """What goes through each layer of `node` when this goes through it; y is not used."""
-    if not node.parts:
-        return {node.path: Sample(params, state, x, key, y, dy)}
-    layer = recorder(node)
-    states = probed_states(layer, x, state)
-
-    def run(probes: dict) -> tuple[list[Any], State]:
-        y, recorded, _ = layer.forward(params, fill(states, probes, iter(jax.tree.leaves(state))), x, clone_key(key))
-        return floating_leaves(y), recorded
-
-    probes = {probed.path: [jnp.zeros(z.shape, z.dtype) for z in probed.probe] for probed in nested(states, Probed)}
-    _, pull, recorded = jax.vjp(run, probes, has_aux=True)
-    cotangents = pull(jax.tree.leaves(dy))[0]
-    samples = {each.path: with_cotangent(each.sample, cotangents[each.path]) for each in nested(recorded, Recorded)}
-    for each in within_reach(node):
-        samples |= record_unreached(each, samples)
-    return samples
-
-
-def record_unreached(node: Node, samples: Samples) -> Samples:
-    """What goes through the parts that a recorder does not reach, worked out from the combinator's own sample."""
-    here = samples[node.path]
-    if node.kind == "objective":
-        net, loss = node.parts
-        return record(loss, (), (), (samples[net.path].y, here.x[1]), None, None, here.dy)
-    if node.kind == "per_example":
-        [each] = node.parts
-        batch = jax.tree.leaves(here.x)[0].shape[0]
-        # All examples weigh the same, and ones reduce to the sum of their weights.
-        ones = each.layer._replace(forward=lambda *args: (jnp.ones((), here.y.dtype), (), ()))
-        assert node.layer.with_parts is not None
-        weight = node.layer.with_parts([ones]).forward(here.params, (), here.x, None)[0] / batch
-        keys = None if here.key is None else split_key(clone_key(here.key), batch)
-        one = jax.vmap(lambda x, key: record(each, here.params, (), x, key, None, weight * here.dy))
-        return one(here.x, keys)
-    return {}
-
-
-def probed_states(layer: Layer, x: PyTree, state: State) -> State:
-    """The states for a network of recorders, as shapes."""
-    try:
-        states = jax.eval_shape(layer.init, jax.random.key(0), x)[1]
-    except Exception as error:  # whatever a hand-made init may raise: the diagnosis goes on without it
-        raise CannotLookInsideError from error
-    if [np.shape(leaf) for leaf in own_leaves(states)] != [np.shape(leaf) for leaf in jax.tree.leaves(state)]:
-        raise CannotLookInsideError
-    return states
-
-
-def is_node(tree: PyTree) -> bool:
-    return isinstance(tree, (Probed, Recorded))
-
-
-def nested(tree: PyTree, kind: type) -> Iterator[Any]:
-    """All `Probed` or `Recorded` in a tree, those inside others too."""
-    for leaf in jax.tree.leaves(tree, is_leaf=is_node):
-        if isinstance(leaf, kind):
-            yield leaf
-            yield from nested(leaf.inside, kind)
-
-
-def fill(states: State, probes: dict, own: Iterator[Any]) -> State:
-    """The states with these probes and, in their order, the leaves of the network's own state."""
-
-    def put(leaf: Any) -> Any:
-        if isinstance(leaf, Probed):
-            return Probed(probes[leaf.path], fill(leaf.inside, probes, own), leaf.path)
-        return next(own)
-
-    return jax.tree.map(put, states, is_leaf=is_node)
-
-
-def own_leaves(states: State) -> list[Any]:
-    """The leaves of the network's own state."""
-    found = []
-    for leaf in jax.tree.leaves(states, is_leaf=is_node):
-        found += own_leaves(leaf.inside) if is_node(leaf) else [leaf]
-    return found
-
-
-def own_state(states: State) -> State:
-    """The state without probes; () if there is nothing else, as the contract says."""
-    if not any(map(is_node, jax.tree.leaves(states, is_leaf=is_node))):
-        return states
-    own = jax.tree.map(lambda leaf: own_state(leaf.inside) if is_node(leaf) else leaf, states, is_leaf=is_node)
-    return own if jax.tree.leaves(own) else ()
-
-
-def with_cotangent(sample: Sample, cotangents: list[Any]) -> Sample:
-    each = iter(cotangents)
-    dy = jax.tree.map(lambda leaf: next(each).astype(leaf.dtype) if is_floating(leaf) else None, sample.y)
-    return sample._replace(dy=dy)
-
-
-def is_floating(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-def floating_leaves(tree: PyTree) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(tree) if is_floating(leaf)]
 
 
 # Judging.
@@ -360,15 +102,6 @@ def judge(node: Node, layer: Layer, sample: Sample, agrees: Agrees) -> list[Blam
 def blame(node: Node, copy: tuple[int, ...] | None, reason: str, point: Sample) -> Blame:
     params, state, x, key, _, dy = fresh(point)
     return Blame(printed(node.path, copy), node.layer, params, state, x, key, dy, bool(node.parts), reason)
-
-
-def printed(path: tuple[Step, ...], copy: tuple[int, ...] | None) -> str:
-    """The path, with the numbers of the blocks of `repeat` unless `copy` is None."""
-    texts, numbers = [], iter(copy or ())
-    for step in path:
-        number = next(numbers, None) if step.axis == COPIES else None
-        texts.append(step.text if number is None else f"{step.text}[{number}]")
-    return ".".join(texts)
 
 
 def fault(layer: Layer, point: Sample, agrees: Agrees) -> str:
@@ -456,28 +189,3 @@ def key_to_data(key: Key) -> Any:
 
 def data_to_key(saved: Any) -> Key:
     return None if saved is None else jax.random.wrap_key_data(saved[0], impl=saved[1].value)
-
-
-# Points.
-
-
-def pick(sample: Sample, index: tuple[int, ...]) -> Sample:
-    """The sample of one copy."""
-    if not index:
-        return sample
-    fresh_keys = fresh(sample)  # taking a key out of a stack uses the stack up
-    return jax.tree.map(lambda leaf: leaf[index] if is_key(leaf) else jnp.asarray(leaf[index]), fresh_keys)
-
-
-def fresh(point: Sample) -> Sample:
-    """The point with its keys cloned, for one more use of each on purpose."""
-    return jax.tree.map(lambda leaf: clone_key(leaf) if is_key(leaf) else leaf, point)
-
-
-def on_host(sample: Sample) -> Sample:
-    """The sample as numpy arrays but for keys, so that picking from it compiles nothing."""
-    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), sample)
-
-
-def is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

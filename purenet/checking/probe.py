@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..layer import describe, leaves_with_paths
+from ..validation import describe, leaves_with_paths
 from .target import Target
 
 

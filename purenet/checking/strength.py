@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..layer import leaves_with_paths
+from ..validation import leaves_with_paths
 from .check import conclude, double, prepared
 from .compare import Noise, compare_all, noise_of
 from .diagnose.values import word

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..layer import describe
+from ..validation import describe
 from .diagnose.evidence import Diagnosis, distance
 from .experiment import Experiment
 

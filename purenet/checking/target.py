@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
-from ..layer import Layer, describe
+from ..layer import Layer
 from ..randomness import clone_key
 from ..static import Static
+from ..validation import describe
 
 
 class Target(NamedTuple):

@@ -19,22 +19,22 @@
 They know the contract of `purenet.layer`, not the layers.
 """
 
-from ._concatenate import concatenate as concatenate
-from ._frozen import frozen as frozen
-from ._head_objective import head_objective as head_objective
-from ._parallel import parallel as parallel
-from ._per_example import per_example as per_example
-from ._remat import remat as remat
-from ._repeat import repeat as repeat
-from ._residual import residual as residual
-from ._reversible import reversible as reversible
-from ._scale_gradient import scale_gradient as scale_gradient
-from ._serial import serial as serial
-from ._spectral_norm import spectral_norm as spectral_norm
-from ._tied import tied as tied
-from ._weight_norm import weight_norm as weight_norm
-from ._weight_standardize import weight_standardize as weight_standardize
-from ._with_dtype import with_dtype as with_dtype
+from .concatenate import concatenate as concatenate
+from .frozen import frozen as frozen
+from .head_objective import head_objective as head_objective
+from .parallel import parallel as parallel
+from .per_example import per_example as per_example
+from .remat import remat as remat
+from .repeat import repeat as repeat
+from .residual import residual as residual
+from .reversible import reversible as reversible
+from .scale_gradient import scale_gradient as scale_gradient
+from .serial import serial as serial
+from .spectral_norm import spectral_norm as spectral_norm
+from .tied import tied as tied
+from .weight_norm import weight_norm as weight_norm
+from .weight_standardize import weight_standardize as weight_standardize
+from .with_dtype import with_dtype as with_dtype
 
 __all__ = [
     "concatenate",

@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float
-from ..layer import Layer, check_floating, stateless
+from ..layer import Layer
+from ..stateless import stateless
+from ..validation import check_floating
 
 Floats = Float[Array, "..."]
 Signs = Bool[Array, "..."]

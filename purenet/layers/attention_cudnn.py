@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import describe
+from ..validation import describe
 from .attention import Bias, Keys, Mask, Outputs, Queries, Values
 from .attention_masks import Offset, Window, first_position, reach
 

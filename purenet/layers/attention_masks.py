@@ -18,7 +18,7 @@ from jax import lax
 
 from ..annotations import Array, Bool, Float, Int, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import describe
+from ..validation import describe
 
 Window = int | tuple[int | None, int | None] | None
 Offset = int | str

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
 from .conv_geometry import Padding, PerAxis
 from .windows import Axis, Windows, check_spatial, check_windows, in_x, lay, positions, spread, taps

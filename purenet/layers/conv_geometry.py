@@ -18,7 +18,9 @@ import jax
 
 from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]

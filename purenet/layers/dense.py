@@ -19,8 +19,10 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 
 def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:

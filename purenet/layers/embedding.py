@@ -21,8 +21,10 @@ from jax.nn.initializers import Initializer, variance_scaling
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
+from ..validation import describe
 
 Table = dict[str, Array]
 Indices = Integer[Array, "..."]

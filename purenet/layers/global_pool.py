@@ -19,9 +19,11 @@ from jax import lax
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe
 from .lp_pool import check_exponent, power, power_slope, root, root_slope
 
 Images = Float[Array, "..."]

@@ -23,7 +23,9 @@ from ..annotations import Array, Float, PyTree
 from ..barrier import materialize
 from ..combine import serial
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
+from ..layer import Key, Layer, Params, Residuals, Shaped, State
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from . import activations
 from .dense import check_input, dense
 
@@ -161,7 +163,7 @@ def as_wide_as_input(name: str, build: Callable[[int], Layer]) -> Layer:
             return block(x).predict(params, state, x)
 
     plan = build(1)
-    return Layer(init, forward, backward, predict, needs=plan.needs, name=name, values=plan.values)
+    return Layer(init, forward, backward, predict, needs=plan.needs, name=name, plan=plan.plan)
 
 
 def check_activation(name: str, activation: str) -> None:

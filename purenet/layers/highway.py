@@ -18,7 +18,9 @@ from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError, layer_scope
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
+from ..validation import describe
 from .activations import sigmoid_backward, sigmoid_forward
 from .dense import check_input, dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation

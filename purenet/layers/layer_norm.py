@@ -17,8 +17,10 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Statistics = tuple[Float[Array, "... 1"], Float[Array, "... 1"]]
 

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
 from .avg_pool import sum_taps
 from .conv_geometry import Padding, PerAxis
 from .windows import Windows, check_spatial, check_windows, lay, spread

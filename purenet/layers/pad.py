@@ -23,9 +23,11 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe
 from .conv_geometry import Pads, Sizes, is_sequence, per_axis
 
 Images = Float[Array, "..."]

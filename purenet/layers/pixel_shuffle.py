@@ -18,7 +18,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from .conv_geometry import PerAxis, Sizes, is_sequence, per_axis
 
 Images = Float[Array, "..."]

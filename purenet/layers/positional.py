@@ -19,8 +19,10 @@ from jax.nn.initializers import Initializer, normal
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Sequence = Float[Array, "... time features"]
 Table = dict[str, Array]

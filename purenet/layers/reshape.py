@@ -12,8 +12,10 @@ import jax.numpy as jnp
 
 from ..annotations import Array
 from ..errors import LayerValueError
-from ..layer import Layer, describe, stateless
+from ..layer import Layer
+from ..stateless import stateless
 from ..static import Static
+from ..validation import describe
 
 
 def reshape_forward(x: Array, shape: tuple[int, ...], start: int) -> tuple[Array, Static]:

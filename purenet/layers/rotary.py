@@ -17,8 +17,10 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from .positional import check_base, position_angles
 
 Heads = Float[Array, "... time heads features"]

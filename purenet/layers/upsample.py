@@ -23,7 +23,8 @@ import numpy as np
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, stateless
+from ..layer import Layer
+from ..stateless import stateless
 from ..static import Static
 from .axis_matrix import multiply_axes
 from .conv_geometry import Sizes, is_sequence, per_axis

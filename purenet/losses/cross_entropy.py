@@ -20,8 +20,10 @@ import numpy as np
 
 from ..annotations import Array, Bool, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, describe, pair, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import describe, pair
 from .reduction import check_predictions, check_reduction, divisor_of, reduce_backward, reduce_forward
 
 Logits = Float[Array, "... classes"]

@@ -23,9 +23,11 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Layer, Params, State, check_floating, describe, pair, stateless
+from ..layer import Layer, Params, State
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe, pair
 from .chunks import Chunks, add_at, equal_chunks, slice_at
 from .cross_entropy import check_label_range, widen_integers
 from .reduction import check_reduction
@@ -364,7 +366,7 @@ def linear_cross_entropy(
         return stateless(forward_by_vocabulary, backward_by_vocabulary, name=name, init=init, keeps=keeps)
     keeps = ("gradients for dy = 1",)
     layer = stateless(forward_by_tokens, backward_by_tokens, name=name, init=init, needs=(), keeps=keeps)
-    return layer._replace(predict=predict_by_tokens)
+    return layer.replace(predict=predict_by_tokens)
 
 
 def prepare_targets(targets: Any, vocabulary: int, ignore_index: int | None, reduction: str, dtype: Any) -> Targets:

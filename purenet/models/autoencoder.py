@@ -29,4 +29,4 @@ def autoencoder(
     return serial(
         encoder=mlp([*hidden, bottleneck], activation=activation),
         decoder=mlp([*reversed(hidden), features], activation=activation),
-    )._replace(name="autoencoder")
+    ).replace(name="autoencoder")

@@ -38,4 +38,4 @@ def char_rnn(
         parts[f"rnn{k}"] = cell(features, stateful=stateful)
         if dropout_rate:
             parts[f"drop{k}"] = dropout(dropout_rate)
-    return serial(**parts, head=dense(vocabulary))._replace(name="char_rnn")
+    return serial(**parts, head=dense(vocabulary)).replace(name="char_rnn")

@@ -16,9 +16,11 @@ from jax.nn.initializers import Initializer, zeros
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe
 
 Sequence = Float[Array, "... _ features"]  # [..., time, features]
 Longer = Float[Array, "... longer features"]

@@ -47,4 +47,4 @@ def lenet(
         dense2=dense(84),
         act4=activation(),
         dense3=dense(classes),
-    )._replace(name="lenet")
+    ).replace(name="lenet")

@@ -31,4 +31,4 @@ def mlp(widths: Sequence[int], *, activation: Callable[[], Layer] = relu, dropou
             layers[f"act{k}"] = activation()
             if dropout_rate:
                 layers[f"drop{k}"] = dropout(dropout_rate)
-    return serial(**layers)._replace(name="mlp")
+    return serial(**layers).replace(name="mlp")

@@ -55,4 +55,4 @@ def mlp_mixer(
         norm=layer_norm(),
         pool=global_avg_pool(dimensions=1),
         head=dense(classes),
-    )._replace(name="mlp_mixer")
+    ).replace(name="mlp_mixer")

@@ -23,9 +23,11 @@ from jax.nn.initializers import he_normal
 from ..annotations import Array, Float
 from ..combine import parallel, repeat, residual, serial
 from ..errors import LayerValueError
-from ..layer import Layer, check_floating, describe, stateless
+from ..layer import Layer
 from ..layers import batch_norm, conv, dense, global_avg_pool, relu
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe
 from .sizes import check_sizes
 
 Images = Float[Array, "... _ _ _"]  # [..., height, width, channels]
@@ -125,4 +127,4 @@ def resnet(
         layers["last"] = serial(**last)
     else:
         stem |= last
-    return serial(stem=serial(**stem), **layers, pool=global_avg_pool(), head=dense(classes))._replace(name="resnet")
+    return serial(stem=serial(**stem), **layers, pool=global_avg_pool(), head=dense(classes)).replace(name="resnet")

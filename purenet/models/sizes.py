@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe
+from ..layer import Layer, Shaped
+from ..validation import check_floating, describe
 
 
 def check_sizes(name: str, **sizes: int | Sequence[int]) -> None:
@@ -34,7 +35,7 @@ def taking_images(layer: Layer, size: tuple[int, int]) -> Layer:
             raise LayerValueError(f"expected images [..., {size[0]}, {size[1]}, channels], got {describe(x)}")
         return x
 
-    return layer._replace(
+    return layer.replace(
         init=lambda key, x: layer.init(key, checked(x)),
         forward=lambda params, state, x, key: layer.forward(params, state, checked(x), key),
         predict=lambda params, state, x: layer.predict(params, state, checked(x)),

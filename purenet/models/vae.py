@@ -20,9 +20,11 @@ import jax.numpy as jnp
 from ..annotations import Array, Float, PyTree
 from ..combine import serial
 from ..errors import LayerTypeError
-from ..layer import Key, Layer, Params, Residuals, State, describe, pair, run_backward, stateless
+from ..layer import Key, Kind, Layer, Params, Residuals, State, run_backward
 from ..layers import gelu
 from ..losses import sigmoid_binary_cross_entropy
+from ..stateless import stateless
+from ..validation import describe, pair
 from .gaussian import gaussian_kl, gaussian_sample
 from .mlp import mlp
 from .sizes import check_sizes
@@ -46,7 +48,7 @@ def vae(
     return serial(
         encoder=mlp([*hidden, 2 * latent], activation=activation),
         latent=beside_input(serial(sample=gaussian_sample(), decoder=decoder)),
-    )._replace(name="vae")
+    ).replace(name="vae")
 
 
 def decode(net: Layer, params: Params, z: Float[Array, "... latent"]) -> Float[Array, "... features"]:
@@ -91,6 +93,9 @@ def parts_of(x: PyTree) -> tuple[Array, Array, Array]:
     return *predictions, targets
 
 
+BESIDE_INPUT = Kind("beside_input", passes_gradients=True, has_params=False)
+
+
 def beside_input(layer: Layer) -> Layer:
     """y = (f(x), x); dx = f'(dy_0) + dy_1. Nothing is kept that f does not read."""
 
@@ -115,6 +120,7 @@ def beside_input(layer: Layer) -> Layer:
         needs=layer.needs,
         recompute=layer.recompute and recompute,
         name="beside_input",
+        kind=BESIDE_INPUT,
         parts=((".branch", layer),),
         with_parts=lambda parts: beside_input(*parts),
     )

@@ -57,4 +57,4 @@ def vit(
     else:
         before = {**embedded, "positions": learned_positions(length)}
         after = {"norm": layer_norm(), "mean": global_avg_pool(dimensions=1)}
-    return serial(**before, blocks=repeat(block, blocks), **after, head=dense(classes))._replace(name="vit")
+    return serial(**before, blocks=repeat(block, blocks), **after, head=dense(classes)).replace(name="vit")

@@ -23,27 +23,13 @@ import optax
 from jax import lax
 
 from ..annotations import Array, PyTree
-from ..combine import repeat, tied
-from ..combine._named import reassembled
+from ..combine.stack import REPEAT
+from ..combine.tied import TIED
 from ..errors import LayerValueError
-from ..handing_on import code, hands_on
-from ..layer import (
-    Key,
-    Layer,
-    Params,
-    Replacement,
-    Residuals,
-    Reverse,
-    State,
-    check_scalar,
-    describe,
-    is_replacement,
-    leaves_with_paths,
-    reverses,
-    run_backward,
-    run_reverse,
-)
-from ..layers import identity
+from ..layer import Key, Layer, Params, Residuals, State, reverses, run_backward, run_reverse
+from ..parts import Path, Walk, map_parts, passes_gradients, with_changed_parts
+from ..replacement import Replacement, is_replacement
+from ..validation import check_scalar, describe, leaves_with_paths
 from .optimizer_parts import ByPath, Leaves, Part, check_elementwise, make_parts
 from .state import TrainState, check_optimizer
 from .step import STEP_STREAM, Metrics, Step, stream_key
@@ -115,16 +101,18 @@ class Carried:
     block: Array
 
 
-def with_updates(layer: Layer) -> Layer:
+def with_updates(network: Layer) -> Layer:
     """The network with updates in every outermost stack; frozen ones and their like stay as they are."""
-    if code(layer) in STACKS:
+
+    def unchanged(layer: Layer, inside: Layer, path: Path) -> Layer:
+        return inside
+
+    def update_stack(layer: Layer, path: Path, walk: Walk) -> Layer:
         return updating(layer)
-    inside = reassembled(layer, with_updates) if hands_on(layer) or code(layer) == TIED else None
-    return layer if inside is None else inside
 
-
-STACKS = {code(repeat(identity(), 1)), code(repeat(identity(), 1, keep="nested"))}
-TIED = code(tied(identity(), {"target": "source"}))
+    # A tie adds gradients of parameters outside of stacks.
+    rules = {REPEAT: update_stack, TIED: with_changed_parts}
+    return map_parts(network, rules, unchanged, enter=passes_gradients)
 
 
 def updating(stack: Layer) -> Layer:
@@ -143,7 +131,7 @@ def updating(stack: Layer) -> Layer:
         _, handed_back = inside.backward(params.params, x, y, residuals, carried)
         return Replacement(handed_back.value.stack), handed_back.value.dy
 
-    return inside._replace(
+    return inside.replace(
         init=init,
         forward=lambda params, *args: inside.forward(params.params, *args),
         backward=backward,
@@ -185,7 +173,7 @@ def updating_block(block: Layer) -> Layer:
         dparams, dx, x = run_reverse(block, own_params(carried), y, residuals, carried.dy)
         return Replacement(()), carry_on(carried.stack, carried.block, dparams, dx), x
 
-    return block._replace(backward=backward, reverse=Reverse(backward, reverse) if reverses(block) else None)
+    return block.replace(backward=backward, rules={"reverse": reverse} if reverses(block) else {})
 
 
 # Which of the parameters are stacks.

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from ..annotations import PyTree
-from ..layer import leaves_with_paths
+from ..validation import leaves_with_paths
 
 Leaves = list[Any]
 ByPath = dict[str, Any]

@@ -15,7 +15,8 @@ import optax
 from jax import lax
 
 from ..annotations import Array, Bool, Int, PyTree
-from ..layer import Layer, describe
+from ..layer import Layer
+from ..validation import describe
 from .state import TrainState, init_train_state
 from .step import EPOCH_STREAM, Metrics, Step, make_step, stream_key
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from ..annotations import Array, Int, PyTree
-from ..layer import Layer, Params, State, describe
+from ..layer import Layer, Params, State
+from ..validation import describe
 
 
 @jax.tree_util.register_dataclass

@@ -9,7 +9,8 @@ import jax
 import optax
 
 from ..annotations import Array, PyTree
-from ..layer import Layer, value_and_grad
+from ..layer import Layer
+from ..objective import value_and_grad
 from .state import TrainState, check_optimizer
 
 Metrics = dict[str, Array]

@@ -336,7 +336,7 @@ FAULTS += [
     Fault("flatten: not given its shape again", (flatten, lambda dy: dy), IMAGES, None, ("wrong_shape",), "shape"),
     Fault(
         "pn.reshape: order of the columns",
-        pn.reshape(11, 3)._replace(
+        pn.reshape(11, 3).replace(
             backward=lambda p, x, y, r, dy: ((), jnp.swapaxes(dy, 1, 2).reshape(dy.shape[0], -1))
         ),
         normal(109, 5, 33),

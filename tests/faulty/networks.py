@@ -25,12 +25,12 @@ def bad(layer: pn.Layer, change: Callable[[Any, Any], Any]) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return change(*layer.backward(params, x, y, residuals, dy))
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def with_slope(layer: pn.Layer, slope: Callable[[Any], Any]) -> pn.Layer:
     """An activation whose backward multiplies dy by slope(y)."""
-    return layer._replace(backward=lambda params, x, y, residuals, dy: ((), slope(y) * dy), needs=("y",))
+    return layer.replace(backward=lambda params, x, y, residuals, dy: ((), slope(y) * dy), needs=("y",))
 
 
 def leaf(name: str, rule: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -58,7 +58,7 @@ def norm_without_mean() -> pn.Layer:
         xhat = (x - mean) * rstd
         return {}, rstd * (dy - xhat * jnp.mean(dy * xhat, -1, keepdims=True))
 
-    return norm._replace(backward=backward)
+    return norm.replace(backward=backward)
 
 
 def softmax_diagonal() -> pn.Layer:
@@ -329,7 +329,7 @@ def without_skip(layer: pn.Layer) -> pn.Layer:
         dparams, dx = whole.backward(params, x, y, residuals, dy)
         return dparams, dx - dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def skip_alone(layer: pn.Layer) -> pn.Layer:
@@ -339,7 +339,7 @@ def skip_alone(layer: pn.Layer) -> pn.Layer:
         dparams, _ = whole.backward(params, x, y, residuals, dy)
         return dparams, dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def skip_twice(layer: pn.Layer) -> pn.Layer:
@@ -349,7 +349,7 @@ def skip_twice(layer: pn.Layer) -> pn.Layer:
         dparams, dx = whole.backward(params, x, y, residuals, dy)
         return dparams, dx + dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def without_branch(layer: pn.Layer, k: int) -> pn.Layer:
@@ -359,7 +359,7 @@ def without_branch(layer: pn.Layer, k: int) -> pn.Layer:
         dparams, dx = layer.backward(params, x, y, residuals, dy)
         return dparams, dx - dy @ params[k]["kernel"].T
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def mean_forgotten(*layers: pn.Layer) -> pn.Layer:
@@ -369,7 +369,7 @@ def mean_forgotten(*layers: pn.Layer) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return whole.backward(params, x, y, residuals, n * dy)
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def exchanged(layer: pn.Layer, first: int, second: int) -> pn.Layer:
@@ -380,7 +380,7 @@ def exchanged(layer: pn.Layer, first: int, second: int) -> pn.Layer:
         dparams[first], dparams[second] = dparams[second], dparams[first]
         return dparams, dx
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def blocks_reversed(layer: pn.Layer) -> pn.Layer:
@@ -398,7 +398,7 @@ def not_divided(layer: pn.Layer, size: int) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return layer.backward(params, x, y, residuals, size * dy)
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def targets_for_inputs(layer: pn.Layer) -> pn.Layer:

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import combine, layers, losses
-from ...layer import Layer, from_function, objective
+from ...functions import from_function
+from ...layer import Layer
 from ...models.gpt import GPTConfig, gpt, gpt_objective
+from ...objective import objective
 from .inputs import BATCH, FEATURE_ROWS, FEATURES, Draw, Row, hard_and_soft, labels, normal, pair
 
 

@@ -13,8 +13,9 @@ from jax.nn.initializers import Initializer
 
 from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
+from ...layer import Key, Layer, Residuals, Shaped, State
 from ...precision import wide_dtype
+from ...validation import check_floating, describe
 from .through_time import Lengths, Params
 
 

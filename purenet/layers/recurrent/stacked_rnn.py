@@ -47,7 +47,7 @@ def handing_on_lengths(layer: Layer) -> Layer:
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return hand_on(x, layer.predict(params, state, x))
 
-    return layer._replace(
+    return layer.replace(
         forward=forward,
         backward=backward,
         recompute=layer.recompute and recompute,
@@ -79,7 +79,7 @@ def without_lengths(layer: Layer) -> Layer:
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return layer.predict(params, state, split_lengths(x)[0])
 
-    return layer._replace(
+    return layer.replace(
         init=init,
         forward=forward,
         backward=backward,

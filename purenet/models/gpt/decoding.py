@@ -22,11 +22,12 @@ from jax import lax
 
 from ...annotations import Array, Float, Int, Integer
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Params, describe
+from ...layer import Params
 from ...layers.attention import attention_forward
 from ...layers.attention_blocks import Block, block_attention_forward
 from ...layers.embedding import check_indices, embedding_forward
 from ...layers.packed_attention import merge_heads, split_heads
+from ...validation import describe
 from .config import GPTConfig, check_config
 from .network import attention_branch, gpt, mlp_branch, norm, preparation
 from .sampling import Number, greedy, sample

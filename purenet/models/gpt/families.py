@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ...layer import leaves_with_paths
+from ...validation import leaves_with_paths
 from .config import GATES, GPTConfig, check_config
 from .network import gpt
 

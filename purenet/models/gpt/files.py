@@ -20,7 +20,8 @@ import numpy as np
 
 from ...annotations import PyTree
 from ...files import safetensors_error, safetensors_numpy
-from ...layer import Params, leaves_with_paths
+from ...layer import Params
+from ...validation import leaves_with_paths
 from .config import GPTConfig
 from .families import PREFIXES, Leaf, config_of, entries_of, family_of, leaves_of
 

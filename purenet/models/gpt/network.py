@@ -46,7 +46,7 @@ def gpt(config: GPTConfig, *, block: Block | None = None, keep: str = "plan") ->
     """
     check_config("gpt", config)
     head = dense(config.vocab_size, use_bias=False, kernel_init=normal(config.init_std))
-    return tie(config, serial(body=body(config, block, keep), head=head))._replace(name="gpt")
+    return tie(config, serial(body=body(config, block, keep), head=head)).replace(name="gpt")
 
 
 def gpt_objective(
@@ -79,7 +79,7 @@ def gpt_objective(
         transposed=config.tied,
         kernel_init=normal(config.init_std),
     )
-    return tie(config, head_objective(body(config, block, keep), head))._replace(name="gpt_objective")
+    return tie(config, head_objective(body(config, block, keep), head)).replace(name="gpt_objective")
 
 
 def tie(config: GPTConfig, network: Layer) -> Layer:

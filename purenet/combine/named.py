@@ -6,12 +6,9 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
-from ..annotations import PyTree
 from ..errors import LayerValueError, layer_scope
-from ..layer import Layer, State, check_gradient, describe
-from ..static import Static
+from ..layer import Layer, State, is_stateless
+from ..validation import describe
 
 
 class Named(NamedTuple):
@@ -66,20 +63,12 @@ class Named(NamedTuple):
         return [()] * len(self.layers) if is_stateless(state) else self.unpack(state, "states")
 
 
-def is_stateless(state: State) -> bool:
-    return isinstance(state, tuple) and not state
-
-
 def name_layers(kind: str, layers: Sequence[Layer], named: Mapping[str, Layer]) -> Named:
     if layers and named:
         raise TypeError(f"{kind}: layers are all positional or all named, got {len(layers)} and {len(named)}")
     chosen = tuple(layers) or tuple(named.values())
     if not chosen:
         raise ValueError(f"{kind}: expected at least one layer, got none")
-    for key, layer in zip(named or range(len(chosen)), chosen, strict=True):
-        if not isinstance(layer, Layer):
-            hint = f": call it, {layer.__name__}()" if callable(layer) and hasattr(layer, "__name__") else ""
-            raise TypeError(f"{kind}[{key}]: expected a Layer, got {describe(layer)}{hint}")
     return Named(kind, tuple(named) or tuple(range(len(chosen))), chosen)
 
 
@@ -92,27 +81,3 @@ def at_step(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args)
 
     return named
-
-
-def reassembled(layer: Layer, change: Callable[[Layer], Layer]) -> Layer | None:
-    """The combinator made of changed parts; None for a layer without parts, or one that has a function of its own in
-    place of the combinator's, which would be lost."""
-    if layer.with_parts is None or not layer.parts:
-        return None
-    anew = layer.with_parts([part for _, part in layer.parts])
-    for name in ("forward", "backward", "predict", "recompute"):
-        own, other = getattr(layer, name), getattr(anew, name)
-        if getattr(own, "__code__", own) is not getattr(other, "__code__", other):
-            return None  # closures of one `def` share their code
-    return layer.with_parts([change(part) for _, part in layer.parts])._replace(name=layer.name)
-
-
-def spec(x: PyTree) -> Static:
-    """Shapes and dtypes of a value, to compare its gradient with when the value itself is gone."""
-    leaves, tree = jax.tree.flatten(x)
-    return Static((tree, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)))
-
-
-def check_cotangent(dx: PyTree, x_spec: Static) -> None:
-    tree, leaves = x_spec.value
-    check_gradient(dx, jax.tree.unflatten(tree, leaves), "input")

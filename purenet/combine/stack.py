@@ -10,7 +10,10 @@ from jax import lax
 
 from ..annotations import PyTree
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, State, describe, leaves_with_paths
+from ..layer import Key, Kind, Layer, Params, State
+from ..validation import describe, leaves_with_paths
+
+REPEAT = Kind("repeat", passes_gradients=True, has_params=False)
 
 
 def init_stack(layer: Layer, n: int) -> Callable[..., Any]:

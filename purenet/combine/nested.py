@@ -23,8 +23,8 @@ from ..errors import layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, RECOMPUTED
 from ..randomness import clone_key
-from ._named import check_cotangent, spec
-from ._stack import check_shape_kept, check_stack, first, init_stack, predict_stack, split_stack
+from ..validation import check_cotangent, spec
+from .stack import REPEAT, check_shape_kept, check_stack, first, init_stack, predict_stack, split_stack
 
 
 def nested(block: Layer, n: int) -> Layer:
@@ -98,8 +98,10 @@ def nested(block: Layer, n: int) -> Layer:
         predict=predict_stack(block, n),
         needs=(),
         name="repeat",
+        kind=REPEAT,
+        rules={"copies": lambda x: (n, n)},
         parts=((f"[{n}x]", block),),
-        values=(
+        plan=(
             Value(
                 f"input of {count} of {n} blocks",
                 KEPT,

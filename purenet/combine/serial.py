@@ -13,13 +13,18 @@ import jax
 
 from ..annotations import PyTree
 from ..barrier import gate_on
+from ..constructor import constructor
 from ..errors import layer_scope
-from ..layer import Key, Layer, Params, Residuals, Reverse, State, reverses, run_backward, run_reverse
+from ..layer import Key, Kind, Layer, Params, Residuals, State, reverses, run_backward, run_reverse
 from ..planning import KEPT, choose, explain, recompute_source
 from ..randomness import split_key
-from ._named import check_cotangent, name_layers, spec
+from ..validation import check_cotangent, spec
+from .named import name_layers
+
+SERIAL = Kind("serial", passes_gradients=True, has_params=False)
 
 
+@constructor
 def serial(*layers: Layer, **named: Layer) -> Layer:
     """One layer after the other; positional (parameters in a list) or named (parameters in a dict).
 
@@ -115,8 +120,9 @@ def serial(*layers: Layer, **named: Layer) -> Layer:
         recompute=None if source is None else recompute,
         recompute_needs=("x",) if source == 0 else (),
         name="serial",
+        kind=SERIAL,
         parts=chain.parts,
-        values=explain(layers, fates, ["input", *between, "output"]),
+        plan=explain(layers, fates, ["input", *between, "output"]),
         with_parts=functools.partial(chain.build, serial),
-        reverse=Reverse(backward, reverse) if all(map(reverses, layers)) else None,
+        rules={"reverse": reverse} if all(map(reverses, layers)) else {},
     )

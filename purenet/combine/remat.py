@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from ..annotations import PyTree
 from ..barrier import after
-from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
+from ..constructor import constructor
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, everything_inside
 from ..randomness import clone_key
-from ._named import at_step
+from .named import at_step
+
+REMAT = Kind("remat", passes_gradients=True, has_params=False)
 
 
+@constructor
 def remat(layer: Layer) -> Layer:
     """The same layer, its residuals recomputed by a second forward inside the backward.
 
@@ -31,17 +35,15 @@ def remat(layer: Layer) -> Layer:
         y, _, extra = at_step("remat", layer.forward)(params, state, x, key)
         return at_step("remat", run_backward)(layer, params, x, y, extra, dy)
 
-    return layer._replace(
+    return Layer(
         init=at_step("remat", layer.init),
         forward=forward,
         backward=backward,
         predict=at_step("remat", layer.predict),
-        needs=("x",),
-        recompute=None,
         name="remat",
-        keeps=(),
+        kind=REMAT,
         parts=((".inside", layer),),
-        values=(
+        plan=(
             Value("input", KEPT, f"{layer.name} runs forward from it again"),
             Value(everything_inside(layer), DROPPED, "the second forward computes it in the backward"),
         ),

@@ -13,7 +13,10 @@ from typing import Any
 import jax
 
 from ..annotations import Array, Float
-from ..layer import Layer, check_floating, stateless
+from ..constructor import constructor
+from ..layer import Layer
+from ..stateless import stateless
+from ..validation import check_floating
 
 Floats = Float[Array, "..."]
 
@@ -32,6 +35,7 @@ def scale_gradient_backward(dy: Floats, factor: float) -> Floats:
     return factor * dy
 
 
+@constructor
 def scale_gradient(factor: float) -> Layer:
     """The identity, exactly, whose gradient is multiplied by `factor`; x [...] of any shape.
 

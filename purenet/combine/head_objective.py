@@ -12,13 +12,18 @@ import jax
 
 from ..annotations import PyTree
 from ..barrier import after
+from ..constructor import constructor
 from ..errors import layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, check_scalar, pair, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, RECOMPUTED
 from ..randomness import split_key
-from ._named import check_cotangent, name_layers, spec
+from ..validation import check_cotangent, check_scalar, pair, spec
+from .named import name_layers
+
+HEAD_OBJECTIVE = Kind("head_objective", passes_gradients=True, has_params=False)
 
 
+@constructor
 def head_objective(body: Layer, head: Layer) -> Layer:
     """The layer whose output is the loss of `body` under `head`; x is the pair (inputs, targets).
 
@@ -87,7 +92,8 @@ def head_objective(body: Layer, head: Layer) -> Layer:
         predict=predict,
         needs=("x", "y") if "y" in head.needs else ("x",),
         name="head_objective",
+        kind=HEAD_OBJECTIVE,
         parts=chain.parts,
-        values=(Value(".body -> .head", KEPT if kept else RECOMPUTED if recomputed else DROPPED, why),),
+        plan=(Value(".body -> .head", KEPT if kept else RECOMPUTED if recomputed else DROPPED, why),),
         with_parts=lambda parts: head_objective(*parts),
     )

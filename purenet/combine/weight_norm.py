@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Key, Layer
 from ..precision import widen
-from ._reparametrised import Reparametrisation, reparametrised
+from .reparametrised import Reparametrisation, reparametrised
 
 Kernel = Float[Array, "... out_features"]
 Features = Float[Array, " out_features"]
@@ -52,6 +53,7 @@ def inverse_norm(squares: Features) -> Features:
     return lax.rsqrt(jnp.maximum(squares, EPS**2))
 
 
+@constructor
 def weight_norm(layer: Layer) -> Layer:
     """`layer`, any with a kernel [..., in, out] such as dense or conv, run with the kernel scale * kernel / |kernel|.
 

@@ -10,11 +10,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import PyTree
-from ..layer import Key, Layer, Params, Residuals, State, Value, run_backward
+from ..constructor import constructor
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, sides
-from ._named import at_step
+from .named import at_step
+
+FROZEN = Kind("frozen", has_params=False)
 
 
+@constructor
 def frozen(layer: Layer, *, freeze_state: bool = False) -> Layer:
     """The same layer with zero gradients for its parameters; the gradient flows on to x.
 
@@ -43,16 +47,18 @@ def frozen(layer: Layer, *, freeze_state: bool = False) -> Layer:
         return at_step("frozen", layer.predict)(lax.stop_gradient(params), state, x)
 
     why = "zeros: compiling removes their products and what only those read"
-    return layer._replace(
+    return Layer(
         init=at_step("frozen", layer.init),
         forward=forward,
         backward=backward,
         predict=predict,
+        needs=layer.needs,
         recompute=None if layer.recompute is None else recompute,
+        recompute_needs=layer.recompute_needs,
         name="frozen",
-        keeps=(),
+        kind=FROZEN,
         parts=(("", layer),),
-        values=(*sides(layer), Value("gradients of the parameters", DROPPED, why)),
+        plan=(*sides(layer), Value("gradients of the parameters", DROPPED, why)),
         # What looks inside a network does so by the states of its layers, which a frozen state hides.
         with_parts=None if freeze_state else lambda parts: frozen(*parts),
     )

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
-from ._reparametrised import Reparametrisation, reparametrised
+from .reparametrised import Reparametrisation, reparametrised
 
 Kernel = Float[Array, "... out_features"]
 Statistics = tuple[Float[Array, "... out_features"], Float[Array, "... out_features"]]
@@ -45,6 +46,7 @@ def weight_standardize_backward(v: Kernel, statistics: Statistics, dkernel: Kern
     return dv.astype(v.dtype)
 
 
+@constructor
 def weight_standardize(layer: Layer, *, eps: float = 1e-10) -> Layer:
     """`layer`, any with a kernel [..., in, out] such as dense or conv, run with the kernel standardised.
 

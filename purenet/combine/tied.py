@@ -14,11 +14,16 @@ from typing import Any
 import jax
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, leaves_with_paths, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import RECOMPUTED, sides
+from ..validation import describe, leaves_with_paths
+
+TIED = Kind("tied", has_params=False)
 
 
+@constructor
 def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
     """The network with parameters that are others': `tied(net, {"head.kernel": "embed.embedding.T"})`.
 
@@ -73,16 +78,18 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
         with layer_scope("tied"):
             return network.predict(complete(params), state, x)
 
-    return network._replace(
+    return Layer(
         init=init,
         forward=forward,
         backward=backward,
         predict=predict,
+        needs=network.needs,
         recompute=None if network.recompute is None else recompute,
+        recompute_needs=network.recompute_needs,
         name="tied",
-        keeps=(),
+        kind=TIED,
         parts=(("", network),),
-        values=(*sides(network), *(Value(target, RECOMPUTED, f"it is {source}") for target, source in ties.items())),
+        plan=(*sides(network), *(Value(target, RECOMPUTED, f"it is {source}") for target, source in ties.items())),
         with_parts=lambda parts: tied(parts[0], ties),
     )
 

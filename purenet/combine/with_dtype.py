@@ -9,20 +9,27 @@ Micikevicius et al., *Mixed Precision Training* (2018).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, is_replacement, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
+from ..parts import Path, is_open, map_parts, with_changed_parts
 from ..planning import KEPT, RECOMPUTED
+from ..precision import cast, cast_like, widest
 from ..static import Static
-from ._named import at_step, reassembled, spec
+from ..validation import spec
+from .named import at_step
+from .reparametrised import REPARAMETRISED
+
+WITH_DTYPE = Kind("with_dtype", passes_gradients=True, has_params=False)
 
 
+@constructor
 def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) -> Layer:
     """The layer computed in `compute_dtype` (jnp.bfloat16), with parameters and their gradients in their own dtype.
 
@@ -73,17 +80,26 @@ def with_dtype(layer: Layer, compute_dtype: Any, *, output_dtype: Any = None) ->
         recompute=None if inner.recompute is None else recompute,
         recompute_needs=() if reads_x else inner.recompute_needs,
         name="with_dtype",
+        kind=WITH_DTYPE,
         parts=(("", layer),),
-        values=(*values, Value(f"parameters in {compute_dtype}", RECOMPUTED, "cast again where they are used")),
+        plan=(*values, Value(f"parameters in {compute_dtype}", RECOMPUTED, "cast again where they are used")),
         with_parts=lambda parts: with_dtype(parts[0], compute_dtype, output_dtype=output_dtype),
     )
 
 
 def casting(layer: Layer, dtype: Any) -> Layer:
     """The layer with the parameters cast in the innermost layers: in a scan block by block, in sums over several uses
-    before the sum."""
-    anew = reassembled(layer, lambda part: casting(part, dtype))
-    return cast_parameters(layer, dtype) if anew is None else anew
+    before the sum; a combinator with parameters of its own casts all of them."""
+
+    def cast_innermost(layer: Layer, inside: Layer, path: Path) -> Layer:
+        return cast_parameters(layer, dtype) if inside is layer else inside
+
+    rules = {REPARAMETRISED: with_changed_parts}  # its own parameters make the kernel that the layer inside casts
+    return map_parts(layer, rules, cast_innermost, enter=has_no_params_of_its_own)
+
+
+def has_no_params_of_its_own(layer: Layer) -> bool:
+    return is_open(layer) and layer.kind is not None and not layer.kind.has_params
 
 
 def cast_parameters(layer: Layer, dtype: Any) -> Layer:
@@ -100,7 +116,7 @@ def cast_parameters(layer: Layer, dtype: Any) -> Layer:
         assert layer.recompute is not None
         return layer.recompute(cast(params, dtype), x, residuals)
 
-    return layer._replace(
+    return layer.replace(
         forward=forward,
         backward=backward,
         predict=lambda params, state, x: layer.predict(cast(params, dtype), state, x),
@@ -117,35 +133,5 @@ def floating(dtype: Any) -> Any:
     raise ValueError(f"with_dtype: expected a floating dtype such as jnp.bfloat16, got {dtype!r}")
 
 
-def is_floating(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-def cast(tree: PyTree, dtype: Any) -> PyTree:
-    """The floating leaves in another dtype: in the widest there is, where float64 is switched off."""
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_floating(leaf) else leaf, tree)
-
-
-def cast_like(gradient: PyTree, of: Static) -> PyTree:
-    """A gradient in the dtypes of what it belongs to; None stays None, and so does what stands in its place."""
-    tree, leaves = of.value
-
-    def stays(leaf: Any) -> bool:
-        return leaf is None or is_replacement(leaf)
-
-    return jax.tree.map(
-        lambda leaf, own: leaf if stays(leaf) else leaf.astype(own.dtype),
-        gradient,
-        jax.tree.unflatten(tree, leaves),
-        is_leaf=stays,
-    )
-
-
 def narrower(own: Any, inside: Any) -> Any:
     return own if own.dtype.itemsize < inside.dtype.itemsize else inside
-
-
-def widest(leaves: Sequence[Any]) -> Any:
-    """The widest floating dtype among the leaves, None if there is none."""
-    return max((leaf.dtype for leaf in leaves if is_floating(leaf)), key=lambda dtype: dtype.itemsize, default=None)

@@ -15,14 +15,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, RECOMPUTED
 from ..randomness import split_key
 from ..static import Static
-from ._named import Named, at_step, check_cotangent, name_layers, spec
+from ..validation import check_cotangent, describe, spec
+from .named import Named, at_step, name_layers
+
+PARALLEL = Kind("parallel", passes_gradients=True, has_params=False)
 
 
+@constructor
 def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Layer) -> Layer:
     """The same x into every layer; the outputs combined by "sum", "mean" or "concatenate" (along `axis`).
 
@@ -114,8 +119,9 @@ def parallel(*layers: Layer, combine: str = "sum", axis: int = -1, **named: Laye
         needs=("x",) * needs_x + ("y",) * slices_y,
         recompute=recompute if all(recovers) and not slices_y else None,
         name="parallel",
+        kind=PARALLEL,
         parts=fan.parts,
-        values=parallel_values(fan, reads_output, recomputed, slices_y),
+        plan=parallel_values(fan, reads_output, recomputed, slices_y),
         with_parts=functools.partial(fan.build, functools.partial(parallel, combine=combine, axis=axis)),
     )
 

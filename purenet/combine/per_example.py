@@ -11,11 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, check_scalar, run_backward
-from ._named import is_stateless
+from ..layer import Key, Kind, Layer, Params, Residuals, State, is_stateless, run_backward
+from ..validation import batch_size, check_scalar
+
+PER_EXAMPLE = Kind("per_example", has_params=False)
 
 
+@constructor
 def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
     """An objective of a batch from the objective of one example: the values' "mean" or "sum" over the first axis.
 
@@ -68,15 +72,8 @@ def per_example(objective: Layer, *, reduction: str = "mean") -> Layer:
         backward=backward,
         predict=predict,
         name="per_example",
+        kind=PER_EXAMPLE,
+        rules={"copies": lambda x: (1, batch_size(x))},
         parts=((".each", objective),),
         with_parts=lambda parts: per_example(*parts, reduction=reduction),
     )
-
-
-def batch_size(x: PyTree) -> int:
-    """The length of the first axis, which all leaves must share."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
-    sizes = {shape[:1] for shape in shapes}
-    if len(sizes) != 1 or () in sizes:
-        raise LayerValueError(f"expected leaves with one common first axis, got shapes {shapes}")
-    return shapes[0][0]

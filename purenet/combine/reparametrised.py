@@ -14,9 +14,12 @@ from typing import Any, NamedTuple
 from ..annotations import PyTree
 from ..barrier import after
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import RECOMPUTED, leaf_value
 from ..randomness import split_key
+from ..validation import describe
+
+REPARAMETRISED = Kind("reparametrised")
 
 
 class Reparametrisation(NamedTuple):
@@ -42,8 +45,6 @@ class Reparametrisation(NamedTuple):
 
 def reparametrised(layer: Layer, how: Reparametrisation, with_parts: Callable[..., Layer]) -> Layer:
     """`layer` run with the kernel that `how` computes; `with_parts([layer])` makes the same of another layer."""
-    if not isinstance(layer, Layer):
-        raise TypeError(f"{how.name}: expected a Layer with a kernel, got {describe(layer)}")
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         layer_key, own_key = split_key(key, 2) if how.has_state else (key, None)
@@ -112,9 +113,10 @@ def reparametrised(layer: Layer, how: Reparametrisation, with_parts: Callable[..
         recompute=None if layer.recompute is None else recompute,
         recompute_needs=layer.recompute_needs,
         name=how.name,
+        kind=REPARAMETRISED,
         keeps=how.keeps,
         parts=(("", layer),),
-        values=(
+        plan=(
             leaf_value(layer, "input"),
             Value(f"kernel of {layer.name}", RECOMPUTED, f"{how.name} computes it from the parameters again"),
             leaf_value(layer, "output"),

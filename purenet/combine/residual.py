@@ -6,12 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, Value, describe, run_backward
+from ..layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from ..planning import DROPPED, KEPT, RECOMPUTED
-from ._named import at_step, check_cotangent, spec
+from ..validation import check_cotangent, describe, spec
+from .named import at_step
+
+RESIDUAL = Kind("residual", passes_gradients=True, has_params=False)
 
 
+@constructor
 def residual(layer: Layer) -> Layer:
     """y = x + f(x), with f's output of x's shape. dx = dy + what f's backward gives."""
 
@@ -62,7 +67,8 @@ def residual(layer: Layer) -> Layer:
         needs=("x",) if "x" in layer.needs or (reads_output and recomputes) else (),
         recompute=recompute if keeps_output or recomputes else None,
         name="residual",
+        kind=RESIDUAL,
         parts=((".branch", layer),),
-        values=(Value(f"output of {layer.name}", fate, why),),
+        plan=(Value(f"output of {layer.name}", fate, why),),
         with_parts=lambda parts: residual(*parts),
     )

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
-from ._reparametrised import Reparametrisation, reparametrised
+from .reparametrised import Reparametrisation, reparametrised
 
 Kernel = Float[Array, "... out_features"]
 Matrix = Float[Array, "rows out_features"]
@@ -73,6 +74,7 @@ def unit(vector: Array) -> Array:
     return vector / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(vector))), 1e-12)
 
 
+@constructor
 def spectral_norm(layer: Layer, *, iterations: int = 1) -> Layer:
     """`layer`, any with a kernel [..., in, out] such as dense, its kernel divided by the largest singular value.
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 from jax import lax
 
 from ..annotations import PyTree
+from ..constructor import constructor
 from ..errors import layer_scope
-from ..layer import Key, Layer, Params, Residuals, Reverse, State, Value, reverses, run_backward, run_reverse
+from ..layer import Key, Layer, Params, Residuals, State, Value, reverses, run_backward, run_reverse
 from ..planning import DROPPED, KEPT, RECOMPUTED
-from ._named import check_cotangent, spec
-from ._nested import nested
-from ._remat import remat
-from ._stack import check_shape_kept, check_stack, init_stack, predict_stack, split_stack
+from ..validation import check_cotangent, spec
+from .nested import nested
+from .remat import remat
+from .stack import REPEAT, check_shape_kept, check_stack, init_stack, predict_stack, split_stack
 
 
+@constructor
 def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
     """`layer` n times, its output of its input's shape; parameters, states and keys stacked along a first axis.
 
@@ -31,7 +33,7 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
       inputs, then each block. About 2 sqrt(n) inputs at a time, of any layer and exactly, for half as many products
       again at most.
     """
-    if not isinstance(n, int) or n < 1:
+    if n < 1:
         raise ValueError(f"repeat: expected a number of blocks of at least 1, got {n!r}")
     if keep not in ("plan", "inputs", "nested"):
         raise ValueError(f'repeat: expected keep "plan", "inputs" or "nested", got {keep!r}')
@@ -84,11 +86,12 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
         predict=predict_stack(layer, n),
         needs=("y",) if reads_y else (),
         name="repeat",
+        kind=REPEAT,
         parts=((f"[{n}x]", layer),),
-        values=(
+        plan=(
             Value(f"input of each of {n} blocks", *input_fate),
             Value("output", KEPT if reads_y else DROPPED, why if reads_y else "nothing reads it"),
         ),
         with_parts=lambda parts: repeat(parts[0], n),
-        reverse=Reverse(backward, reverse) if finds_x else None,
+        rules={"copies": lambda x: (n, n), **({"reverse": reverse} if finds_x else {})},
     )

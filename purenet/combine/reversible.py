@@ -18,29 +18,23 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float, PyTree
 from ..barrier import after
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import (
-    Key,
-    Layer,
-    Params,
-    Residuals,
-    Reverse,
-    Shaped,
-    State,
-    Value,
-    check_floating,
-    describe,
-    run_backward,
-)
+from ..layer import Key, Kind, Layer, Params, Residuals, Shaped, State, Value, run_backward
 from ..planning import DROPPED, KEPT, everything_inside
 from ..precision import wide_dtype
 from ..randomness import clone_key, split_key
-from ._named import name_layers
+from ..validation import check_floating, describe
+from .named import name_layers
 
 Stream = Float[Array, "... two_d"]
 Half = Float[Array, "... d"]
 
 
+REVERSIBLE = Kind("reversible", passes_gradients=True, has_params=False)
+
+
+@constructor
 def reversible(f: Layer, g: Layer) -> Layer:
     """y1 = x1 + f(x2), y2 = x2 + g(y1) on the halves of the last axis of x [..., 2 d]; f and g keep [..., d].
 
@@ -124,14 +118,15 @@ def reversible(f: Layer, g: Layer) -> Layer:
         predict=predict,
         needs=("y",),
         name="reversible",
+        kind=REVERSIBLE,
         parts=both.parts,
-        values=(
+        plan=(
             Value("input", DROPPED, "found from the output where somebody reads it"),
             *dict.fromkeys(Value(everything_inside(layer), DROPPED, "run again in the backward") for layer in (f, g)),
             Value("output", KEPT, "the input is found from it"),
         ),
         with_parts=lambda parts: reversible(*parts),
-        reverse=Reverse(backward, reverse),
+        rules={"reverse": reverse},
     )
 
 
