@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .annotations import Array, Float, PyTree
+from .combine.per_example import PER_EXAMPLE
 from .errors import LayerValueError, layer_scope
 from .layer import Key, Layer, Params, Residuals, State, is_stateless, run_backward
 from .parts import Path, map_parts, passes_gradients
