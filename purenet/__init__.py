@@ -32,7 +32,7 @@ from .combine import (
 )
 from .errors import LayerError, LayerTypeError, LayerValueError
 from .functions import as_function, from_function
-from .layer import Layer
+from .layer import Kind, Layer
 from .layers import (
     activated_batch_norm,
     adaptive_avg_pool,
@@ -158,6 +158,7 @@ __all__ = [
     "Diagnosis",
     "GradientError",
     "Layer",
+    "Kind",
     "LayerError",
     "LayerTypeError",
     "LayerValueError",
