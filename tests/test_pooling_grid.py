@@ -128,7 +128,8 @@ def test_one_axis_of_every_geometry() -> None:
 def test_two_axes_of_geometries_drawn_from_the_grid(kind: str) -> None:
     random = np.random.default_rng(1)
     with jax.enable_x64(True):
-        for geometries in (VALID, [geometry for geometry in VALID if geometry.is_side_by_side()]):
+        small = [geometry for geometry in VALID if geometry.window < 4]
+        for geometries in (small, [geometry for geometry in small if geometry.is_side_by_side()]):
             for first, second in random.integers(0, len(geometries), (4, 2)):
                 axes = geometries[first], geometries[second]
                 compare(kind, axes, *numbers(axes, random))

@@ -66,9 +66,9 @@ def fit(
       is donated to the next chunk: read it or copy it, do not keep it.
     - `progress`: None shows a bar when a terminal is attached.
 
-    Data is checked once on the host: lengths, emptiness, NaN and infinity. A step that is not finite raises
-    `NonFiniteError` with the state before it: each chunk's first state waits in host memory, and the failing chunk
-    is run again from there with a guard at every step.
+    Data is checked once on the host: lengths, emptiness, NaN and infinity. A step whose loss is not finite, or that
+    makes something in the state infinite, raises `NonFiniteError` with the state before it: each chunk's first state
+    waits in host memory, and the failing chunk is run again from there with a guard at every step.
     """
     check_optimizer(optimizer)
     check_fit(epochs, batch_size, patience, chunk_steps, validation_batch_size, key, train_state)
@@ -100,11 +100,12 @@ def fit(
         for steps in chunk_lengths(offset, total, epoch_steps, chunk_steps):
             now, chunk_metrics = chunk(now, data, steps)
             after = to_host(now)
-            if not finite_on_host((chunk_metrics["loss"], after.params)):
+            if not finite_on_host(chunk_metrics["loss"], before, after):
                 replay = compile_chunks(objective, optimizer, batch_size, shuffle, guard=True)
                 now, chunk_metrics = replay(from_host(before, run_key), data, steps)
-                record.add(chunk_metrics, int(now.step) - int(before.step))
-                raise NonFiniteError(int(now.step), now, record.history())
+                done = int(now.step) - int(before.step)
+                record.add(chunk_metrics, done)
+                raise NonFiniteError(int(now.step), now, record.history(), float(chunk_metrics["loss"][done]), data[1])
             before = after
             record.add(chunk_metrics, steps)
             done += steps
@@ -170,6 +171,9 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def finite_on_host(tree: PyTree) -> bool:
-    arrays = (np.asarray(leaf) for leaf in jax.tree.leaves(tree))
-    return all(bool(np.isfinite(array).all()) for array in arrays if jnp.issubdtype(array.dtype, jnp.floating))
+def finite_on_host(loss: Array, before: TrainState, after: TrainState) -> bool:
+    """`stays_finite` of a whole chunk, in host memory."""
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    floats = ((old, new) for old, new in pairs if jnp.issubdtype(new.dtype, jnp.floating))
+    kept = (bool((np.isfinite(new) | ~np.isfinite(old)).all()) for old, new in floats)
+    return bool(np.isfinite(np.asarray(loss)).all()) and all(kept)
