@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -433,3 +433,18 @@ def test_best_epoch_is_the_state_that_is_kept() -> None:
     )
     assert int(best.step) == 5 * history.best_epoch
     np.testing.assert_allclose(net.predict(best.params, (), validation), history.validation["loss"].min(), rtol=1e-5)
+
+
+def test_numpy_arrays_and_numbers_are_taken_by_the_pure_run() -> None:
+    """float64, as NumPy makes it, is cast as JAX casts it, without a warning."""
+    data = (INPUTS.astype(np.float64), TARGETS.astype(np.int64))
+    net, optimizer, key = objective(), optax.sgd(0.1), jax.random.key(0)
+    two, ten = cast(Any, np.int64(2)), cast(Any, np.int64(10))
+    expected, losses = train(net, optimizer, key, jax.tree.map(jnp.asarray, DATA), epochs=2, batch_size=10)
+    mine, metrics = train(net, optimizer, jax.random.clone(key), data, epochs=two, batch_size=ten)
+    assert_same(mine, expected)
+    assert_same(metrics, losses)
+    start = init_train_state(net, optimizer, jax.random.clone(key), (data[0][:10], data[1][:10]))
+    assert_same(make_run(net, optimizer, batch_size=ten)(start, data, ten)[0], expected)
+    fitted, _ = fit(net, optimizer, data, key=jax.random.clone(key), epochs=two, batch_size=ten, patience=ten)
+    assert_same(fitted.params, expected.params, 1e-6)

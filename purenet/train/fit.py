@@ -71,7 +71,9 @@ def fit(
     waits in host memory, and the failing chunk is run again from there with a guard at every step.
     """
     check_optimizer(optimizer)
-    check_fit(epochs, batch_size, patience, chunk_steps, validation_batch_size, key, train_state)
+    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "chunk_steps": chunk_steps}
+    counts["validation_batch_size"] = validation_batch_size
+    check_fit(key, train_state, min_delta, counts, {"shuffle": shuffle, "keep_best": keep_best})
     data = check_data(data, "data", batch_size)
     if validation is not None:
         validation = check_data(validation, "validation")

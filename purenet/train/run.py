@@ -16,6 +16,7 @@ from jax import lax
 
 from ..annotations import Array, Bool, Int, PyTree
 from ..layer import Layer, describe
+from .arguments import check_count
 from .state import TrainState, init_train_state
 from .step import EPOCH_STREAM, Metrics, make_step, stream_key
 
@@ -39,6 +40,7 @@ def make_run(
     With `guard` the state stands still from the first step on after which the loss, or a number that was finite
     before, is not finite.
     """
+    check_count("make_run", "batch_size", batch_size)
     step = make_step(objective, optimizer)
 
     def rows(train_state: TrainState, examples: int) -> Int[Array, "steps batch"]:
@@ -95,6 +97,8 @@ def train(
 
     `jax.vmap(lambda key: train(objective, optimizer, key, data, ...))(keys)` trains a seed a key in one program.
     """
+    check_count("train", "epochs", epochs)
+    data = jax.tree.map(jnp.asarray, data)
     train_state = init_train_state(objective, optimizer, key, batch_of(data, batch_size))
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle)
     return run(train_state, data, epochs * (count_examples(data) // batch_size))
@@ -127,7 +131,8 @@ def batch_of(data: PyTree, batch_size: int) -> PyTree:
 def check_steps(steps: int, epoch_steps: int) -> None:
     if epoch_steps < 1:
         raise ValueError("expected at least one batch of data: the batch size is above the number of examples")
-    if steps < 1 or (steps > epoch_steps and steps % epoch_steps):
+    check_count("run", "steps", steps)
+    if steps > epoch_steps and steps % epoch_steps:
         raise ValueError(
             f"expected steps of one epoch, at most {epoch_steps}, or of whole epochs, got {describe(steps)}"
         )
