@@ -300,6 +300,12 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
         ({"attention_bias": True}, "expected attention_bias and mlp_bias to be the same"),
         ({"model_type": "mistral", "sliding_window": 4}, "expected no sliding_window shorter"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "expected rope_type .*, got 'yarn'"),
+        ({"hidden_size": "64"}, r"config.json: .*"),
+        ({"num_attention_heads": 0}, r"config.json: .*"),
+        ({"num_hidden_layers": None}, r"config.json: .*blocks of at least 1, got None"),
+        ({"sliding_window": "wide"}, r"config.json: .*"),
+        ({"rope_scaling": 3}, r"config.json: .*"),
+        ({"hidden_act": ["silu"]}, r"config.json: .*"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "expected partial_rotary_factor 1.0, got 0.5"),
     ],
 )
@@ -308,6 +314,23 @@ def test_configurations_that_are_something_else(entries: dict[str, Any], message
     given = {"model_type": entries["model_type"]} if entries.keys() == {"model_type"} else plain
     (tmp_path / "config.json").write_text(json.dumps({**given, **entries}))
     with pytest.raises(ValueError, match=message):
+        models.load_gpt(tmp_path)
+
+
+MALFORMED = ("", "[]", "3", "{", "[" * 100_000, '{"weight_map": 3}', '{"weight_map": {"a": "../b"}}')
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=lambda text: text[:20])
+def test_malformed_json_names_its_file(text: str, tmp_path: Path) -> None:
+    saved(tmp_path, TINY)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config.json: "):
+        models.load_gpt(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ValueError, match=r"model.safetensors.index.json: expected "):
         models.load_gpt(tmp_path)
 
 
