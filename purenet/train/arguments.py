@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
+from ..data import check_finite
 from ..layer import describe, leaves_with_paths
 from .state import TrainState, check_key
 
@@ -32,18 +33,9 @@ def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree
         raise ValueError(f"fit: expected a batch_size of at most the {examples} examples, got {batch_size}")
     data = jax.tree.map(jnp.asarray, data)
     for (path, _), leaf in zip(leaves, jax.tree.leaves(data), strict=True):
-        check_finite(path, leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            check_finite("fit", path, np.asarray(leaf))
     return data
-
-
-def check_finite(path: str, leaf: Any) -> None:
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return
-    wrong = ~np.isfinite(np.asarray(leaf))
-    if wrong.any():
-        first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        value = np.asarray(leaf)[first]
-        raise ValueError(f"fit: expected finite {path}, got {value} at {list(first)} ({wrong.sum()} in all)")
 
 
 def check_fit(key: Any, train_state: Any, min_delta: Any, counts: dict[str, Any], flags: dict[str, Any]) -> None:
