@@ -40,7 +40,7 @@ def load_idx(path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: broken gzip file: {error}") from error
 
 
-def read_idx(path: Path, file: IO[bytes], most: int) -> np.ndarray:
+def read_idx(path: Path, file: gzip.GzipFile | IO[bytes], most: int) -> np.ndarray:
     """The array in an open file of at most `most` bytes."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX_DTYPES:

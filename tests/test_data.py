@@ -199,7 +199,7 @@ def test_two_parameters_of_one_path_are_not_written(tmp_path: Path) -> None:
 def test_what_a_killed_save_left_is_taken_away(tmp_path: Path) -> None:
     for name, age in ((".p.7.tmp", 7200), (".p.8.tmp", 0), (".other.9.tmp", 7200)):
         (tmp_path / name).touch()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
     pn.files.save_params(tmp_path / "p", {"s": jnp.ones(2)})
     assert {path.name for path in tmp_path.iterdir()} == {"p", ".p.8.tmp", ".other.9.tmp"}
 

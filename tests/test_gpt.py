@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 import purenet as pn
 from purenet import losses, models
 from purenet.layer import leaves_with_paths
-from purenet.models.gpt import families, files, sampling
+from purenet.models.gpt import families, sampling
 
 IDS: Any = np.random.default_rng(3).integers(0, TINY.vocab_size, (2, 5)).astype(np.int32)
 LABELS = np.roll(IDS, -1, -1)
@@ -348,7 +348,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     def fail(*paths: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         models.save_gpt(tmp_path, TINY, jax.tree.map(lambda leaf: leaf + 1, params))
     assert file.read_bytes() == before

@@ -17,7 +17,7 @@ from .arguments import check_data, check_fit, check_metrics
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
-from .run import Run, batch_of, count_examples, make_run
+from .run import Run, batch_of, count_examples, floating_pairs, make_run
 from .state import TrainState, check_optimizer, init_train_state
 from .stopping import Stopping
 
@@ -175,7 +175,5 @@ def is_key(leaf: Any) -> bool:
 
 def finite_on_host(loss: Array, before: TrainState, after: TrainState) -> bool:
     """`stays_finite` of a whole chunk, in host memory."""
-    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    floats = ((old, new) for old, new in pairs if jnp.issubdtype(new.dtype, jnp.floating))
-    kept = (bool((np.isfinite(new) | ~np.isfinite(old)).all()) for old, new in floats)
-    return bool(np.isfinite(np.asarray(loss)).all()) and all(kept)
+    kept = ((np.isfinite(new) | ~np.isfinite(old)).all() for old, new in floating_pairs(before, after))
+    return bool(np.isfinite(loss).all()) and all(map(bool, kept))

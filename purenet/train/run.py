@@ -113,10 +113,13 @@ def select(alive: Bool[Array, ""], after: TrainState, before: TrainState) -> Tra
 
 def stays_finite(loss: Array, before: TrainState, after: TrainState) -> Bool[Array, ""]:
     """Whether the loss is finite, and everything in the state that was: an optimizer's best loss may begin infinite."""
-    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
-    floats = [pair for pair in pairs if jnp.issubdtype(pair[0].dtype, jnp.floating)]
-    kept = [jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)) for old, new in floats]
+    kept = [jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)) for old, new in floating_pairs(before, after)]
     return jnp.all(jnp.array([jnp.isfinite(loss), *kept]))
+
+
+def floating_pairs(before: TrainState, after: TrainState) -> list[tuple[Array, Array]]:
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return [pair for pair in pairs if jnp.issubdtype(pair[0].dtype, jnp.floating)]
 
 
 def count_examples(data: PyTree) -> int:
