@@ -27,7 +27,7 @@ PIXELS = 64
 
 def load() -> tuple[Any, Any]:
     """(training images, held-out images), each [examples, 64] in [0, 1]."""
-    train, test = pn.data.split(pn.data.load_digits(), test_fraction=0.2, seed=0)
+    train, test = pn.data.split(pn.data.load_digits(), test_fraction=0.2, key=jax.random.key(0))
     return train[0], test[0]
 
 

@@ -50,7 +50,7 @@ def load(folder: str | None) -> tuple[Any, Any]:
     """(train, test), each (images [examples, pixels] in [0, 1], labels [examples])."""
     if folder is not None:
         return pn.data.load_mnist(folder)
-    return pn.data.split(pn.data.load_digits(), test_fraction=0.2, seed=0)
+    return pn.data.split(pn.data.load_digits(), test_fraction=0.2, key=jax.random.key(0))
 
 
 def predict(net: pn.Layer, params: Any, images: Any) -> np.ndarray:

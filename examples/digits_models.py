@@ -69,7 +69,7 @@ RECIPES = {
 def load() -> tuple[Any, Any]:
     """(train, test), each (images [examples, 8, 8, 1] in [0, 1], labels [examples])."""
     images, labels = pn.data.load_digits()
-    return pn.data.split((images.reshape(-1, 8, 8, 1), labels), test_fraction=0.2, seed=0)
+    return pn.data.split((images.reshape(-1, 8, 8, 1), labels), test_fraction=0.2, key=jax.random.key(0))
 
 
 def train_one(recipe: Recipe, data: Any, test: Any, options: argparse.Namespace) -> Outcome:

@@ -157,8 +157,8 @@ def __dir__() -> list[str]:
 __all__ = [
     "Diagnosis",
     "GradientError",
-    "Layer",
     "Kind",
+    "Layer",
     "LayerError",
     "LayerTypeError",
     "LayerValueError",

@@ -7,8 +7,10 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .annotations import Float, Integer
@@ -25,25 +27,38 @@ Arrays = tuple[np.ndarray, np.ndarray]
 def load_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file, gzipped or not: two zero bytes, dtype, number of axes, lengths, values (big-endian).
 
-    Raises ValueError if the file is no IDX file, or shorter or longer than its header says.
+    Raises ValueError if the file is no IDX file, or shorter or longer than its header says. No more is read than that.
     """
-    raw = Path(path).read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path}: broken gzip file: {error}") from error
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in IDX_DTYPES:
-        raise ValueError(f"{path}: expected an IDX file, which begins 00 00, dtype, axes; got {raw[:4].hex(' ')}")
-    dtype, ndim = np.dtype(IDX_DTYPES[raw[2]]), raw[3]
-    start = 4 + 4 * ndim
-    if len(raw) < start:
-        raise ValueError(f"{path}: the header of {ndim} axes is cut off at {len(raw)} bytes")
-    shape = struct.unpack(f">{ndim}I", raw[4:start])
+    path = Path(path)
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            # Deflate makes at most 1,032 bytes of one.
+            return read_idx(path, file, path.stat().st_size * (1032 if packed else 1))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: broken gzip file: {error}") from error
+
+
+def read_idx(path: Path, file: gzip.GzipFile | IO[bytes], most: int) -> np.ndarray:
+    """The array in an open file of at most `most` bytes."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in IDX_DTYPES:
+        raise ValueError(f"{path}: expected an IDX file, which begins 00 00, dtype, axes; got {head.hex(' ')}")
+    dtype, ndim = np.dtype(IDX_DTYPES[head[2]]), head[3]
+    lengths = file.read(4 * ndim)
+    if len(lengths) < 4 * ndim:
+        raise ValueError(f"{path}: the header of {ndim} axes is cut off at {4 + len(lengths)} bytes")
+    shape = struct.unpack(f">{ndim}I", lengths)
     expected = math.prod(shape) * dtype.itemsize
-    if len(raw) - start != expected:
-        raise ValueError(f"{path}: expected {expected} bytes for {dtype} {list(shape)}, got {len(raw) - start}")
-    return np.frombuffer(raw, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    values = file.read(expected + 1) if expected <= most else b""
+    if len(values) != expected:
+        got = "more" if len(values) > expected else f"{len(values)}" if expected <= most else f"at most {most}"
+        raise ValueError(f"{path}: expected {expected} bytes for {dtype} {list(shape)}, got {got}")
+    try:
+        return np.frombuffer(values, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:
+        raise ValueError(f"{path}: no array of {ndim} axes {list(shape[:4])}...: {error}") from error
 
 
 def load_mnist(folder: str | Path) -> tuple[Arrays, Arrays]:
@@ -85,12 +100,19 @@ def load_digits() -> Arrays:
     return (np.asarray(images) / 16).astype(np.float32), np.asarray(labels).astype(np.int32)
 
 
-def split(data: Arrays, test_fraction: float, *, seed: int) -> tuple[Arrays, Arrays]:
-    """(train, test) by a random permutation, every class (integer targets) in the same proportion in both."""
+def split(data: Arrays, test_fraction: float, *, key: Any) -> tuple[Arrays, Arrays]:
+    """(train, test) by a random permutation, every class (integer targets) in the same proportion in both.
+
+    `key` is a key from jax.random.key; NumPy permutes by it, on the host.
+    """
     if not 0 < test_fraction < 1:
         raise ValueError(f"split: expected test_fraction in (0, 1), got {test_fraction!r}")
-    inputs, targets = data
-    order = np.random.default_rng(seed).permutation(len(inputs))
+    if not hasattr(key, "dtype") or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
+        raise TypeError(f"split: expected one typed key from jax.random.key, got {key!r}")
+    inputs, targets = map(np.asarray, data)
+    if len(inputs) != len(targets):
+        raise ValueError(f"split: expected as many targets as inputs, got {len(inputs)} inputs, {len(targets)} targets")
+    order = np.random.default_rng(np.asarray(jax.random.key_data(key))).permutation(len(inputs))
     groups = [order]
     if np.issubdtype(targets.dtype, np.integer) and targets.ndim == 1:
         groups = [order[targets[order] == label] for label in np.unique(targets)]
@@ -111,12 +133,14 @@ class Standardization(NamedTuple):
 def standardize(inputs: np.ndarray, by: Standardization | None = None) -> tuple[np.ndarray, Standardization]:
     """(inputs with mean 0 and deviation 1 a feature, what it took): measured on training data, passed `by` for test.
 
-    A constant feature becomes 0. Raises TypeError for integers and ValueError for no examples or other features.
+    A constant feature becomes 0. Raises TypeError for integers and ValueError for no examples, NaN, infinity or other
+    features.
     """
     if not np.issubdtype(inputs.dtype, np.floating):
         raise TypeError(f"standardize: expected floating inputs, got {inputs.dtype}: convert with .astype")
     if len(inputs) == 0:
         raise ValueError("standardize: expected at least one example, got none")
+    check_finite("standardize", "inputs", inputs)
     if by is None:
         mean, deviation = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
         constant = deviation <= 10 * np.finfo(inputs.dtype).eps * np.abs(mean)
@@ -126,15 +150,43 @@ def standardize(inputs: np.ndarray, by: Standardization | None = None) -> tuple[
     return (inputs - by.mean) / by.deviation, by
 
 
+def check_finite(caller: str, what: str, values: np.ndarray) -> None:
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        got = f"{values[first]} at {list(first)} ({wrong.sum()} in all)"
+        raise ValueError(f"{caller}: expected finite {what}, got {got}")
+
+
 def accuracy(predicted: Integer[np.ndarray, " examples"], labels: Integer[np.ndarray, " examples"]) -> float:
     """The part of the examples that is predicted right."""
-    return float(np.mean(np.asarray(predicted) == np.asarray(labels)))
+    predicted, labels = check_pair("accuracy", predicted, labels)
+    return float(np.mean(predicted == labels))
 
 
 def confusion_matrix(
     predicted: Integer[np.ndarray, " examples"], labels: Integer[np.ndarray, " examples"], classes: int
 ) -> Integer[np.ndarray, "classes classes"]:
     """How often label i (row) was predicted as j (column)."""
+    predicted, labels = check_pair("confusion_matrix", predicted, labels)
+    for what, values in (("predicted", predicted), ("labels", labels)):
+        if not np.issubdtype(values.dtype, np.integer):
+            raise TypeError(f"confusion_matrix: expected {what} as integers, got {values.dtype}")
+        if values.min() < 0 or values.max() >= classes:
+            raise ValueError(
+                f"confusion_matrix: expected {what} in 0..{classes - 1}, got {values.min()}..{values.max()}"
+            )
     matrix = np.zeros((classes, classes), np.int64)
-    np.add.at(matrix, (np.asarray(labels), np.asarray(predicted)), 1)
+    np.add.at(matrix, (labels, predicted), 1)
     return matrix
+
+
+def check_pair(caller: str, predicted: Any, labels: Any) -> Arrays:
+    """Both as arrays, which must be of one shape: NumPy would compare everything with everything."""
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    if predicted.shape != labels.shape or predicted.size == 0:
+        raise ValueError(
+            f"{caller}: expected predicted and labels of one shape, at least one example, got "
+            f"{list(predicted.shape)} and {list(labels.shape)}: np.argmax(scores, -1) makes classes of scores"
+        )
+    return predicted, labels

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
+import resource
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +71,18 @@ def test_every_idx_dtype_comes_back_in_native_order(tmp_path: Path, dtype: str) 
         (idx_bytes(np.arange(6).reshape(2, 3), "u1")[:-1], r"expected 6 bytes for uint8 \[2, 3\], got 5"),
         (idx_bytes(np.arange(6), "u1") + b"x", "expected 6 bytes"),
         (gzip.compress(idx_bytes(np.arange(6), "u1"))[:-6], "broken gzip file"),
-        (gzip.compress(bytes(100))[:11] + b"\xff" * 20, "broken gzip file"),
+        (idx_bytes(np.arange(6), "u1") + gzip.compress(bytes(6)), "expected 6 bytes for uint8 .* got more"),
+        (b"\0\0\x0e\xff" + b"\xff" * 1020, r"expected \d+ bytes for >f8 .* got at most 1024"),
+        (gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12), r"expected \d+ bytes for uint8 .* got at most"),
+        (gzip.compress(idx_bytes(np.arange(6), "u1") + bytes(50_000_000)), "expected 6 bytes .* got more"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"7", "no array of 255 axes"),
+        (b"\0\0\x08\x03" + b"\0\0\0\0" + b"\xff" * 8, "no array of 3 axes"),
+        (gzip.compress(idx_bytes(np.arange(6), "u1"))[:-8] + bytes(8), "broken gzip file"),
     ],
-    ids=["empty", "png", "dtype", "header", "short", "long", "cut gzip", "damaged gzip"],
+    ids=[
+        *("empty", "png", "dtype", "header", "short", "long", "cut gzip", "gzip behind", "huge", "huge in gzip"),
+        *("bomb", "axes", "huge lengths of nothing", "damaged gzip"),
+    ],
 )
 def test_broken_idx_files_are_named(tmp_path: Path, raw: bytes, message: str) -> None:
     (tmp_path / "train").write_bytes(raw)
@@ -91,13 +104,17 @@ def test_missing_and_mixed_mnist_files_are_named(tmp_path: Path) -> None:
 def test_split_keeps_the_classes_and_loses_nothing() -> None:
     inputs = np.arange(100, dtype=np.float32)[:, None]
     labels = (np.arange(100) % 10 == 0).astype(np.int32)
-    train, test = split((inputs, labels), 0.2, seed=1)
+    train, test = split((inputs, labels), 0.2, key=jax.random.key(1))
     assert sorted([*train[0][:, 0], *test[0][:, 0]]) == list(range(100))
     assert test[1].sum() == 2
     assert len(test[1]) == 20
-    np.testing.assert_array_equal(split((inputs, labels), 0.2, seed=1)[1][0], test[0])
+    np.testing.assert_array_equal(split((inputs, labels), 0.2, key=jax.random.key(1))[1][0], test[0])
+    with pytest.raises(TypeError, match=r"split: expected one typed key from jax.random.key, got 1"):
+        split((inputs, labels), 0.2, key=1)
+    with pytest.raises(ValueError, match="split: expected as many targets as inputs, got 100 inputs, 99 targets"):
+        split((inputs, labels[1:]), 0.2, key=jax.random.key(0))
     with pytest.raises(ValueError, match="test_fraction"):
-        split((inputs, labels), 1.0, seed=0)
+        split((inputs, labels), 1.0, key=jax.random.key(0))
 
 
 def test_standardize_measures_on_training_data() -> None:
@@ -112,6 +129,12 @@ def test_standardize_measures_on_training_data() -> None:
     for wrong, error, message in (
         (train.astype(int), TypeError, "floating"),
         (train[:0], ValueError, "at least one example"),
+        (
+            np.where(train == train[3, 1], np.nan, train),
+            ValueError,
+            r"expected finite inputs, got nan at \[3, 1\] \(1 in",
+        ),
+        (np.where(train == train[0, 0], np.inf, train), ValueError, r"expected finite inputs, got inf at \[0, 0\]"),
     ):
         with pytest.raises(error, match=message):
             standardize(wrong)
@@ -125,7 +148,7 @@ def test_a_constant_feature_becomes_zero_whatever_its_rounding() -> None:
 
 def test_a_split_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
-        split((np.ones((9, 1)), np.arange(9)), 0.1, seed=0)
+        split((np.ones((9, 1)), np.arange(9)), 0.1, key=jax.random.key(0))
 
 
 def test_scalars_come_back_and_damaged_files_are_named(tmp_path: Path) -> None:
@@ -140,6 +163,56 @@ def test_confusion_matrix_has_labels_down() -> None:
     matrix = confusion_matrix(np.array([0, 1, 1, 2]), np.array([0, 1, 0, 2]), 3)
     np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     assert pn.data.accuracy(np.array([0, 1, 1, 2]), np.array([0, 1, 0, 2])) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels", "error", "message"),
+    [
+        ([[1], [2]], [1, 2], ValueError, r"of one shape, .* got \[2, 1\] and \[2\]: np.argmax"),
+        ([1, 2], [1], ValueError, r"of one shape, .* got \[2\] and \[1\]"),
+        ([], [], ValueError, "at least one example"),
+        ([0, -1], [0, 1], ValueError, "expected predicted in 0..2, got -1..0"),
+        ([0, 1], [0, 3], ValueError, "expected labels in 0..2, got 0..3"),
+        ([0.0, 1.0], [0, 1], TypeError, "expected predicted as integers, got float64"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(predicted: Any, labels: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        confusion_matrix(predicted, labels, 3)
+    if "example" in message or "shape" in message:
+        with pytest.raises(error, match="accuracy: expected predicted and labels .*" + message):
+            pn.data.accuracy(predicted, labels)
+
+
+def test_two_parameters_of_one_path_are_not_written(tmp_path: Path) -> None:
+    params = {"a.b": {"kernel": jnp.ones(2)}, "a": {"b": {"kernel": jnp.zeros(2)}}}
+    pn.files.save_params(tmp_path / "q", {"a": params["a"]})
+    for call in (pn.files.save_params, pn.files.load_params):
+        with pytest.raises(ValueError, match=r"got several of \['a.b.kernel'\]: give layers names without dots"):
+            call(tmp_path / ("p" if call is pn.files.save_params else "q"), params)
+    assert [path.name for path in tmp_path.iterdir()] == ["q"]
+    alone = {"a.b": params["a.b"]}
+    pn.files.save_params(tmp_path / "p", alone)
+    np.testing.assert_array_equal(pn.files.load_params(tmp_path / "p", alone)["a.b"]["kernel"], 1)
+
+
+def test_what_a_killed_save_left_is_taken_away(tmp_path: Path) -> None:
+    for name, age in ((".p.7.tmp", 7200), (".p.8.tmp", 0), (".other.9.tmp", 7200)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    pn.files.save_params(tmp_path / "p", {"s": jnp.ones(2)})
+    assert {path.name for path in tmp_path.iterdir()} == {"p", ".p.8.tmp", ".other.9.tmp"}
+
+
+def test_a_full_disk_names_the_path(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=re.escape(f"{tmp_path / 'net'}: could not be written: ")):
+            pn.files.save_params(tmp_path / "net", {"kernel": jnp.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_parameters_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 import purenet as pn
 from purenet import losses, models
-from purenet.models.gpt import families, files, sampling
+from purenet.models.gpt import families, sampling
 from purenet.validation import leaves_with_paths
 
 IDS: Any = np.random.default_rng(3).integers(0, TINY.vocab_size, (2, 5)).astype(np.int32)
@@ -300,6 +300,12 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
         ({"attention_bias": True}, "expected attention_bias and mlp_bias to be the same"),
         ({"model_type": "mistral", "sliding_window": 4}, "expected no sliding_window shorter"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "expected rope_type .*, got 'yarn'"),
+        ({"hidden_size": "64"}, r"config.json: .*"),
+        ({"num_attention_heads": 0}, r"config.json: .*"),
+        ({"num_hidden_layers": None}, r"config.json: .*blocks of at least 1, got None"),
+        ({"sliding_window": "wide"}, r"config.json: .*"),
+        ({"rope_scaling": 3}, r"config.json: .*"),
+        ({"hidden_act": ["silu"]}, r"config.json: .*"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "expected partial_rotary_factor 1.0, got 0.5"),
     ],
 )
@@ -308,6 +314,23 @@ def test_configurations_that_are_something_else(entries: dict[str, Any], message
     given = {"model_type": entries["model_type"]} if entries.keys() == {"model_type"} else plain
     (tmp_path / "config.json").write_text(json.dumps({**given, **entries}))
     with pytest.raises(ValueError, match=message):
+        models.load_gpt(tmp_path)
+
+
+MALFORMED = ("", "[]", "3", "{", "[" * 100_000, '{"weight_map": 3}', '{"weight_map": {"a": "../b"}}')
+
+
+@pytest.mark.parametrize("text", MALFORMED, ids=lambda text: text[:20])
+def test_malformed_json_names_its_file(text: str, tmp_path: Path) -> None:
+    saved(tmp_path, TINY)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config.json: "):
+        models.load_gpt(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ValueError, match=r"model.safetensors.index.json: expected "):
         models.load_gpt(tmp_path)
 
 
@@ -325,7 +348,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     def fail(*paths: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(files.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         models.save_gpt(tmp_path, TINY, jax.tree.map(lambda leaf: leaf + 1, params))
     assert file.read_bytes() == before

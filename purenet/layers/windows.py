@@ -181,7 +181,7 @@ def spread(dy: Array, axes: Sequence[Axis]) -> Array:
 
 def tile(axes: Sequence[Axis]) -> bool:
     """Whether each element of x lies in one window, and each window in x."""
-    return all(axis.stride == axis.window and axis.dilation == 1 and axis.size == axis.reach for axis in axes)
+    return all(a.stride == a.window and a.dilation == 1 and a.low == 0 and a.size == a.reach for a in axes)
 
 
 def untile(value: Array, axes: Sequence[Axis]) -> Array:

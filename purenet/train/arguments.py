@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
+from ..data import check_finite
 from ..validation import describe, leaves_with_paths
 from .state import TrainState, check_key
 
@@ -32,35 +33,21 @@ def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree
         raise ValueError(f"fit: expected a batch_size of at most the {examples} examples, got {batch_size}")
     data = jax.tree.map(jnp.asarray, data)
     for (path, _), leaf in zip(leaves, jax.tree.leaves(data), strict=True):
-        check_finite(path, leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            check_finite("fit", path, np.asarray(leaf))
     return data
 
 
-def check_finite(path: str, leaf: Any) -> None:
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return
-    wrong = ~np.isfinite(np.asarray(leaf))
-    if wrong.any():
-        first = tuple(int(i) for i in np.argwhere(wrong)[0])
-        value = np.asarray(leaf)[first]
-        raise ValueError(f"fit: expected finite {path}, got {value} at {list(first)} ({wrong.sum()} in all)")
-
-
-def check_fit(
-    epochs: Any,
-    batch_size: Any,
-    patience: Any,
-    chunk_steps: Any,
-    validation_batch_size: Any,
-    key: Any,
-    train_state: Any,
-) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        check_count(name, value)
-    optional = {"patience": patience, "chunk_steps": chunk_steps, "validation_batch_size": validation_batch_size}
-    for name, value in optional.items():
-        if value is not None:
-            check_count(name, value)
+def check_fit(key: Any, train_state: Any, min_delta: Any, counts: dict[str, Any], flags: dict[str, Any]) -> None:
+    """Raise unless there is one start, and numbers are numbers: `counts` may be None where that is the default."""
+    for name, value in counts.items():
+        if value is not None or name in ("epochs", "batch_size"):
+            check_count("fit", name, value)
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"fit: expected {name} as True or False, got {describe(value)}")
+    if isinstance(min_delta, (bool, np.bool_)) or not np.isscalar(min_delta) or not np.isfinite(min_delta):
+        raise ValueError(f"fit: expected min_delta as a finite number, got {describe(min_delta)}")
     if (key is None) == (train_state is None):
         raise TypeError("fit: expected either key=jax.random.key(...) to start or train_state=... to go on")
     if key is not None:
@@ -75,8 +62,8 @@ def check_metrics(values: PyTree) -> None:
             raise ValueError(f"fit: expected metric {name!r} as a scalar, the mean over a batch, got {describe(value)}")
 
 
-def check_count(name: str, value: Any) -> None:
+def check_count(caller: str, name: str, value: Any) -> None:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"fit: expected {name} as an integer, got {describe(value)}")
+        raise TypeError(f"{caller}: expected {name} as an integer, got {describe(value)}")
     if value < 1:
-        raise ValueError(f"fit: expected {name} of at least 1, got {value}")
+        raise ValueError(f"{caller}: expected {name} of at least 1, got {value}")

@@ -10,6 +10,7 @@ from jax import lax
 
 from ..annotations import Array, PyTree
 from ..layer import Layer, Params, State
+from .arguments import check_count
 from .run import count_examples
 
 Metric = Callable[[Params, State, PyTree], Array]
@@ -24,6 +25,8 @@ def make_evaluate(
     in batches, the last one shorter, and the results are averaged, weighted by their examples: right for what is a
     mean over examples, not for a sum, nor for a mean over those examples that a mask or ignore_index leaves in.
     """
+    if batch_size is not None:
+        check_count("make_evaluate", "batch_size", batch_size)
     functions = {"loss": objective.predict, **(metrics or {})}
     if metrics and "loss" in metrics:
         raise ValueError('expected metrics besides "loss", which is the objective itself')

@@ -17,7 +17,7 @@ from .arguments import check_data, check_fit, check_metrics
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
-from .run import Run, batch_of, count_examples, make_run
+from .run import Run, batch_of, count_examples, floating_pairs, make_run
 from .state import TrainState, check_optimizer, init_train_state
 from .stopping import Stopping
 
@@ -66,12 +66,14 @@ def fit(
       is donated to the next chunk: read it or copy it, do not keep it.
     - `progress`: None shows a bar when a terminal is attached.
 
-    Data is checked once on the host: lengths, emptiness, NaN and infinity. A step that is not finite raises
-    `NonFiniteError` with the state before it: each chunk's first state waits in host memory, and the failing chunk
-    is run again from there with a guard at every step.
+    Data is checked once on the host: lengths, emptiness, NaN and infinity. A step whose loss is not finite, or that
+    makes something in the state infinite, raises `NonFiniteError` with the state before it: each chunk's first state
+    waits in host memory, and the failing chunk is run again from there with a guard at every step.
     """
     check_optimizer(optimizer)
-    check_fit(epochs, batch_size, patience, chunk_steps, validation_batch_size, key, train_state)
+    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "chunk_steps": chunk_steps}
+    counts["validation_batch_size"] = validation_batch_size
+    check_fit(key, train_state, min_delta, counts, {"shuffle": shuffle, "keep_best": keep_best})
     data = check_data(data, "data", batch_size)
     if validation is not None:
         validation = check_data(validation, "validation")
@@ -100,11 +102,12 @@ def fit(
         for steps in chunk_lengths(offset, total, epoch_steps, chunk_steps):
             now, chunk_metrics = chunk(now, data, steps)
             after = to_host(now)
-            if not finite_on_host((chunk_metrics["loss"], after.params)):
+            if not finite_on_host(chunk_metrics["loss"], before, after):
                 replay = compile_chunks(objective, optimizer, batch_size, shuffle, guard=True)
                 now, chunk_metrics = replay(from_host(before, run_key), data, steps)
-                record.add(chunk_metrics, int(now.step) - int(before.step))
-                raise NonFiniteError(int(now.step), now, record.history())
+                done = int(now.step) - int(before.step)
+                record.add(chunk_metrics, done)
+                raise NonFiniteError(int(now.step), now, record.history(), float(chunk_metrics["loss"][done]), data[1])
             before = after
             record.add(chunk_metrics, steps)
             done += steps
@@ -170,6 +173,7 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def finite_on_host(tree: PyTree) -> bool:
-    arrays = (np.asarray(leaf) for leaf in jax.tree.leaves(tree))
-    return all(bool(np.isfinite(array).all()) for array in arrays if jnp.issubdtype(array.dtype, jnp.floating))
+def finite_on_host(loss: Array, before: TrainState, after: TrainState) -> bool:
+    """`stays_finite` of a whole chunk, in host memory."""
+    kept = ((np.isfinite(new) | ~np.isfinite(old)).all() for old, new in floating_pairs(before, after))
+    return bool(np.isfinite(loss).all()) and all(map(bool, kept))

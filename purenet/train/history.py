@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..annotations import Float
+from ..annotations import Float, PyTree
 from .state import TrainState
 
 
@@ -85,19 +87,32 @@ def stack(records: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 class NonFiniteError(FloatingPointError):
-    """A step's loss, or the parameters after it, were not finite.
+    """A step's loss was not finite, or something in the state after it that was finite before.
 
     `step` is its number, `train_state` the finite state before it, `history` everything up to it.
     """
 
-    def __init__(self, step: int, train_state: TrainState, history: History):
+    def __init__(self, step: int, train_state: TrainState, history: History, loss: float, targets: PyTree = None):
         losses = history.loss
         before = f"the loss before was {losses[-1]:.6g}" if len(losses) else "it was the first"
+        finite = math.isfinite(loss)
+        what = "the parameters, the layers' state or the optimizer's state after step" if finite else "the loss of step"
         super().__init__(
-            f"the loss or the new parameters of step {step} are not finite ({before}): lower the learning rate, "
-            "clip the gradients (optax.clip_by_global_norm), or look for labels outside 0..classes-1, log(0) and 0/0. "
+            f"{what} {step} {'are' if finite else 'is'} not finite ({before}): "
+            f"{'' if finite else look_at_labels(targets)}lower the learning rate, "
+            "clip the gradients (optax.clip_by_global_norm), or look for log(0) and 0/0. "
             "The finite state before that step is in .train_state, the losses are in .history"
         )
         self.step = step
         self.train_state = train_state
         self.history = history
+
+
+def look_at_labels(targets: PyTree) -> str:
+    """What to look at first where targets are integers: a loss of labels outside 0..classes-1 is NaN."""
+    labels = [leaf for leaf in jax.tree.leaves(targets) if jnp.issubdtype(leaf.dtype, jnp.integer)]
+    if not labels:
+        return ""
+    low, high = int(labels[0].min()), int(labels[0].max())
+    shift = f" (from 1? subtract 1: 0..{high - 1})" if low == 1 else ""
+    return f"labels are 0..classes-1, the targets hold {low}..{high}{shift}; if they are right, "

@@ -17,10 +17,12 @@ from jax import lax
 from ..annotations import Array, Bool, Int, PyTree
 from ..layer import Layer
 from ..validation import describe
+from .arguments import check_count
 from .state import TrainState, init_train_state
-from .step import EPOCH_STREAM, Metrics, Step, make_step, stream_key
+from .step import EPOCH_STREAM, Metrics, make_step, stream_key
 
 Run = Callable[..., tuple[TrainState, Metrics]]
+Guarded = tuple[TrainState, Bool[Array, ""]]
 
 
 def make_run(
@@ -36,8 +38,10 @@ def make_run(
     An epoch is floor(examples / batch_size) steps over a permutation of the data; what does not fill a batch waits
     for another epoch's permutation. `steps` is static: some that are left of the epoch in which the state stands, or
     whole epochs from the start of one.
-    With `guard` the state stands still from the first step on whose loss or new parameters are not finite.
+    With `guard` the state stands still from the first step on after which the loss, or a number that was finite
+    before, is not finite.
     """
+    check_count("make_run", "batch_size", batch_size)
     step = make_step(objective, optimizer)
 
     def rows(train_state: TrainState, examples: int) -> Int[Array, "steps batch"]:
@@ -48,24 +52,33 @@ def make_run(
             order = jax.random.permutation(key, order)
         return order[: epoch_steps * batch_size].reshape(epoch_steps, batch_size)
 
-    def part(train_state: TrainState, data: PyTree, steps: int) -> tuple[TrainState, Metrics]:
+    def part(carry: Guarded, data: PyTree, steps: int) -> tuple[Guarded, Metrics]:
         """`steps` steps within one epoch."""
-        order = rows(train_state, count_examples(data))
+        now, _ = carry
+        order = rows(now, count_examples(data))
         if steps < len(order):
-            order = lax.dynamic_slice_in_dim(order, train_state.step % len(order), steps)
+            order = lax.dynamic_slice_in_dim(order, now.step % len(order), steps)
 
-        def on_batch(train_state: TrainState, row: Int[Array, " batch"]) -> tuple[TrainState, Metrics]:
-            return step(train_state, jax.tree.map(lambda leaf: leaf.at[row].get(mode="promise_in_bounds"), data))
+        def on_batch(carry: Guarded, row: Int[Array, " batch"]) -> tuple[Guarded, Metrics]:
+            before, alive = carry
+            after, metrics = step(before, jax.tree.map(lambda leaf: leaf.at[row].get(mode="promise_in_bounds"), data))
+            if guard:
+                alive = alive & stays_finite(metrics["loss"], before, after)
+                after = select(alive, after, before)
+            return (after, alive), metrics
 
-        return scan_guarded(on_batch, train_state, order) if guard else lax.scan(on_batch, train_state, order)
+        return lax.scan(on_batch, carry, order)
 
     def run(train_state: TrainState, data: PyTree, steps: int) -> tuple[TrainState, Metrics]:
+        data = jax.tree.map(jnp.asarray, data)
         epoch_steps = count_examples(data) // batch_size
         check_steps(steps, epoch_steps)
+        carry = train_state, jnp.array(True)
         if steps <= epoch_steps:
-            return part(train_state, data, steps)
+            (train_state, _), metrics = part(carry, data, steps)
+            return train_state, metrics
         epochs = steps // epoch_steps
-        train_state, metrics = lax.scan(lambda now, _: part(now, data, epoch_steps), train_state, length=epochs)
+        (train_state, _), metrics = lax.scan(lambda now, _: part(now, data, epoch_steps), carry, length=epochs)
         return train_state, jax.tree.map(lambda leaf: leaf.reshape(steps, *leaf.shape[2:]), metrics)
 
     return run
@@ -85,22 +98,11 @@ def train(
 
     `jax.vmap(lambda key: train(objective, optimizer, key, data, ...))(keys)` trains a seed a key in one program.
     """
+    check_count("train", "epochs", epochs)
+    data = jax.tree.map(jnp.asarray, data)
     train_state = init_train_state(objective, optimizer, key, batch_of(data, batch_size))
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle)
     return run(train_state, data, epochs * (count_examples(data) // batch_size))
-
-
-def scan_guarded(step: Step, train_state: TrainState, batches: PyTree) -> tuple[TrainState, Metrics]:
-    """`lax.scan`, but the state stands still from the first step on whose loss or new parameters are not finite."""
-
-    def on(carry: tuple[TrainState, Bool[Array, ""]], batch: PyTree) -> tuple[tuple, Metrics]:
-        before, alive = carry
-        after, metrics = step(before, batch)
-        alive = alive & all_finite((metrics["loss"], after.params))
-        return (select(alive, after, before), alive), metrics
-
-    (train_state, _), metrics = lax.scan(on, (train_state, jnp.array(True)), batches)
-    return train_state, metrics
 
 
 def select(alive: Bool[Array, ""], after: TrainState, before: TrainState) -> TrainState:
@@ -110,9 +112,15 @@ def select(alive: Bool[Array, ""], after: TrainState, before: TrainState) -> Tra
     return dataclasses.replace(chosen, key=before.key)
 
 
-def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in floats]))
+def stays_finite(loss: Array, before: TrainState, after: TrainState) -> Bool[Array, ""]:
+    """Whether the loss is finite, and everything in the state that was: an optimizer's best loss may begin infinite."""
+    kept = [jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old)) for old, new in floating_pairs(before, after)]
+    return jnp.all(jnp.array([jnp.isfinite(loss), *kept]))
+
+
+def floating_pairs(before: TrainState, after: TrainState) -> list[tuple[Array, Array]]:
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return [pair for pair in pairs if jnp.issubdtype(pair[0].dtype, jnp.floating)]
 
 
 def count_examples(data: PyTree) -> int:
@@ -127,7 +135,8 @@ def batch_of(data: PyTree, batch_size: int) -> PyTree:
 def check_steps(steps: int, epoch_steps: int) -> None:
     if epoch_steps < 1:
         raise ValueError("expected at least one batch of data: the batch size is above the number of examples")
-    if steps < 1 or (steps > epoch_steps and steps % epoch_steps):
+    check_count("run", "steps", steps)
+    if steps > epoch_steps and steps % epoch_steps:
         raise ValueError(
             f"expected steps of one epoch, at most {epoch_steps}, or of whole epochs, got {describe(steps)}"
         )

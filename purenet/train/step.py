@@ -11,7 +11,7 @@ import optax
 from ..annotations import Array, PyTree
 from ..layer import Layer
 from ..objective import value_and_grad
-from .state import TrainState, check_optimizer
+from .state import TrainState, check_optimizer, network_named
 
 Metrics = dict[str, Array]
 Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
@@ -32,7 +32,8 @@ def make_step(objective: Layer, optimizer: optax.GradientTransformation) -> Step
 
     def step(train_state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(train_state.key, STEP_STREAM, train_state.step)
-        (loss, state), gradients = gradient(train_state.params, train_state.state, batch, key)
+        with network_named(objective, batch):
+            (loss, state), gradients = gradient(train_state.params, train_state.state, batch, key)
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
                 gradients, train_state.opt_state, train_state.params, value=loss, grad=gradients

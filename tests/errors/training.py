@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import purenet as pn
 from purenet import losses
-from purenet.train import init_train_state, make_fused_step
+from purenet.train import fit, init_train_state, make_evaluate, make_fused_step, make_run, make_step, train
 
 from .calls import Table
 
 X = jnp.ones((4, 6))
+ROWS, LABELS = np.ones((8, 6), np.float32), np.zeros(8, np.int32)
+BATCH = ROWS, LABELS
+NET = pn.serial(pn.dense(5), pn.dense(3))
+OBJECTIVE, SGD = pn.objective(NET, losses.softmax_cross_entropy()), optax.sgd(0.1)
 STACK = pn.repeat(pn.serial(pn.dense(6), pn.tanh()), 2)
 
 
@@ -29,6 +34,14 @@ def fused(net: pn.Layer, optimizer: Any) -> Callable[[], Any]:
     objective = pn.objective(net, losses.squared_error())
     state = jax.eval_shape(lambda key: init_train_state(objective, optimizer, key, (X, X)), jax.random.key(0))
     return lambda: jax.eval_shape(make_fused_step(objective, optimizer), state, (X, X))
+
+
+def fitted(**options: Any) -> Callable[[], Any]:
+    return lambda: fit(OBJECTIVE, SGD, BATCH, key=jax.random.key(0), epochs=1, batch_size=4, progress=False, **options)
+
+
+def wider() -> Any:
+    return pn.serial(pn.dense(6), pn.dense(3)).init(jax.random.key(0), X)[0]
 
 
 ELEMENTWISE = "expected an optimizer that updates every number by its own gradient alone"
@@ -70,4 +83,58 @@ TABLE: Table = {
         ValueError,
         r"tied: expected the path of a parameter, got 'b.0.kernel'",
     ),
+    "fit of a network": (
+        lambda: fit(NET, SGD, BATCH, key=jax.random.key(0), epochs=1, batch_size=4),
+        TypeError,
+        r"expected an objective, got the network serial: make one with pn.objective\(net, loss\)",
+    ),
+    "fit of a network without parameters": (
+        lambda: fit(pn.tanh(), SGD, (ROWS, ROWS), key=jax.random.key(0), epochs=1, batch_size=4),
+        TypeError,
+        r"expected an objective, got the network tanh: make one with pn.objective\(net, loss\)",
+    ),
+    "step of a network": (
+        lambda: make_step(NET, SGD)(init_train_state(OBJECTIVE, SGD, jax.random.key(0), BATCH), BATCH),
+        TypeError,
+        "expected an objective, got the network serial",
+    ),
+    "fit of a function": (
+        lambda: fit(cast(Any, jnp.sum), SGD, BATCH, key=jax.random.key(0), epochs=1, batch_size=4),
+        TypeError,
+        r"expected an objective, got .*: make one with pn.objective\(net, loss\)",
+    ),
+    "targets of an objective": (
+        lambda: fit(OBJECTIVE, SGD, (ROWS, ROWS), key=jax.random.key(0), epochs=1, batch_size=4),
+        ValueError,
+        "softmax_cross_entropy: expected",
+    ),
+    "another network's parameters": (
+        lambda: init_train_state(OBJECTIVE, SGD, jax.random.key(0), BATCH, params={"kernel": ROWS}),
+        ValueError,
+        r"expected parameters of the objective's tree, list of 2: .*, got dict with \['kernel'\]",
+    ),
+    "parameters of another width": (
+        lambda: init_train_state(OBJECTIVE, SGD, jax.random.key(0), BATCH, params=wider()),
+        ValueError,
+        r"expected parameter 0.bias as float32 \[5\], got float32 \[6\]",
+    ),
+    "epochs of train": (
+        lambda: train(OBJECTIVE, SGD, jax.random.key(0), BATCH, epochs=cast(Any, True), batch_size=4),
+        TypeError,
+        "train: expected epochs as an integer, got bool True",
+    ),
+    "batch size of a run": (
+        lambda: make_run(OBJECTIVE, SGD, batch_size=0),
+        ValueError,
+        "make_run: expected batch_size of at least 1, got 0",
+    ),
+    "batch size of an evaluation": (
+        lambda: make_evaluate(OBJECTIVE, batch_size=cast(Any, 2.5)),
+        TypeError,
+        "make_evaluate: expected batch_size as an integer",
+    ),
+    "min_delta": (fitted(patience=1, min_delta=jnp.nan), ValueError, "fit: expected min_delta as a finite number, got"),
+    "shuffle": (fitted(shuffle="no"), TypeError, "fit: expected shuffle as True or False, got str 'no'"),
+    "keep_best": (fitted(keep_best=1), TypeError, "fit: expected keep_best as True or False, got int 1"),
+    "patience": (fitted(patience=True), TypeError, "fit: expected patience as an integer, got bool True"),
 }

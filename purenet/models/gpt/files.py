@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...annotations import PyTree
-from ...files import safetensors_error, safetensors_numpy
+from ...files import appear, safetensors_error, safetensors_numpy
 from ...layer import Params
 from ...validation import leaves_with_paths
-from .config import GPTConfig
+from .config import GPTConfig, check_config
 from .families import PREFIXES, Leaf, config_of, entries_of, family_of, leaves_of
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
@@ -63,17 +62,6 @@ def save_gpt(path: str | Path, config: GPTConfig, params: Params, **entries: Any
     appear(path / CONFIG, lambda file: file.write_text(json.dumps(found, indent=2) + "\n"))
 
 
-def appear(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside the path and move it there when it is whole."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 # Reading.
 
 
@@ -81,10 +69,12 @@ def read_config(path: Path) -> GPTConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file: give config, or put it beside the weights")
     try:
-        return config_of(json.loads(path.read_text()))
+        config = config_of(json.loads(path.read_text()))
+        check_config("load_gpt", config)
+        return config
     except KeyError as error:
         raise ValueError(f"{path}: expected an entry {error}") from None
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
@@ -95,11 +85,22 @@ def shards(path: Path) -> list[Path]:
     elif (path / WEIGHTS).is_file() or not (path / INDEX).is_file():
         found = [path / WEIGHTS]
     else:
-        index = json.loads((path / INDEX).read_text())
-        found = sorted({path / name for name in index["weight_map"].values()})
+        found = sorted({path / name for name in weight_map(path / INDEX).values()})
     missing = [str(file) for file in found if not file.is_file()]
     if missing:
         raise FileNotFoundError(f"{path}: expected the files {missing}, which are not there")
+    return found
+
+
+def weight_map(path: Path) -> dict[str, str]:
+    """Which file holds which tensor, from an index file."""
+    try:
+        found = json.loads(path.read_text())["weight_map"]
+        names = [*found.values()]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected JSON with a weight_map from tensors to files: {error!r}") from error
+    if not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ValueError(f"{path}: expected names of files in the same folder, got {sorted(set(map(str, names)))}")
     return found
 
 
