@@ -229,7 +229,8 @@ def find_stacks(network: Layer, params: Params, batch: PyTree) -> Places:
     stacks = tuple(jax.tree.structure(leaf.value) if is_replacement(leaf) else None for leaf in leaves)
     if not any(stacks):
         raise LayerValueError(
-            "make_fused_step: expected a network with a repeat, whose blocks are updated: use make_step"
+            "make_fused_step: expected a network with a repeat, whose blocks are updated, inside combinators whose "
+            "kind has passes_gradients=True: use make_step"
         )
     plain = jax.tree.map(lambda leaf: leaf.value if is_replacement(leaf) else leaf, marked, is_leaf=is_replacement)
     if jax.tree.structure(plain) != jax.tree.structure(params):
