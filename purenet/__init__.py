@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from . import layers, losses
 from .combine import (
+    compose,
     concatenate,
     frozen,
     head_objective,
@@ -176,6 +177,7 @@ __all__ = [
     "check",
     "check_gradient",
     "clipped_value_and_grad",
+    "compose",
     "concatenate",
     "conv",
     "conv_transpose",

@@ -132,8 +132,7 @@ def test_a_part_that_gets_no_state_is_judged_with_its_combinator() -> None:
 
 
 def by_autodiff(loss: Layer, params: Any, b: int) -> Any:
-    key = jax.random.split(new_key(), len(X))[b]
-    return jax.grad(lambda params: loss.forward(params, (), (X[b : b + 1], Y[b : b + 1]), key)[0])(params)
+    return jax.grad(lambda params: loss.forward(params, (), (X[b : b + 1], Y[b : b + 1]), None)[0])(params)
 
 
 @EACH_KIND
@@ -143,10 +142,10 @@ def test_per_example_gradients(kind: Kind | None, around: Callable[[Layer], Laye
     params, _ = drawn(loss)
     each = [by_autodiff(loss, params, b) for b in range(len(X))]
     norms = np.array([float(optax.tree.norm(gradient)) for gradient in each])
-    found = jax.jit(pn.per_example_norms(loss))(params, (), (X, Y), new_key())
+    found = jax.jit(pn.per_example_norms(loss))(params, (), (X, Y))
     np.testing.assert_allclose(found, norms, rtol=1e-5)
     limit = float(np.median(norms))
-    _, clipped = jax.jit(pn.clipped_value_and_grad(loss, limit))(params, (), (X, Y), new_key())
+    _, clipped = jax.jit(pn.clipped_value_and_grad(loss, limit))(params, (), (X, Y))
     scales = np.minimum(1, limit / norms) / len(X)
     expected = jax.tree.map(lambda *leaves: sum(s * leaf for s, leaf in zip(scales, leaves, strict=True)), *each)
     close(clipped, expected)

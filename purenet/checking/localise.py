@@ -3,7 +3,7 @@
 A wrong backward spoils the gradients of all layers before it, so that a network's gradient does not say where the
 mistake is. Here every layer is fed the cotangent that `jax.vjp` of the whole forward gives it: one mistake, one blame.
 
-1. What goes through each layer is recorded: `purenet.checking.points`.
+1. What goes through each layer is recorded: `purenet.checking.recorders`.
 2. Every layer without parts is judged at its points; what is wrong is blamed.
 3. The blamed ones are given autodiff's backward. If the network is still wrong, so is a combinator: the way leads
    inwards along combinators that are wrong, to the one whose parts are all right.
@@ -23,7 +23,7 @@ from ..layer import Key, Layer, Params, Residuals, State
 from ..randomness import clone_key
 from ..static import Static
 from .nodes import COPIES, Node, Step, leaves, printed
-from .points import Sample, Samples, floating_leaves, fresh, look_through, on_host, pick
+from .recorders import Sample, Samples, floating_leaves, fresh, look_through, on_host, pick
 
 TOLERANCE = 1e-9
 BACKWARD, RECOMPUTE, PLUMBING = "backward", "recompute", "plumbing"

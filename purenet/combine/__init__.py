@@ -4,6 +4,7 @@
     residual        y = x + f(x)
     parallel        y = combine(f_1(x), ..., f_n(x))   by sum, mean or concatenation
     concatenate     y = [f_1(x), ..., f_n(x)]          parallel by concatenation
+    compose         y = function(f, x) over named layers f, for what is not a chain
     repeat          n equal blocks, one compiled block scanned over stacked parameters
     reversible      y1 = x1 + f(x2), y2 = x2 + g(y1); its input is found from its output
     remat           the same y; keeps its input alone and runs forward again in the backward
@@ -19,6 +20,7 @@
 They know the contract of `purenet.layer`, not the layers.
 """
 
+from .compose import compose as compose
 from .concatenate import concatenate as concatenate
 from .frozen import frozen as frozen
 from .head_objective import head_objective as head_objective
@@ -37,6 +39,7 @@ from .weight_standardize import weight_standardize as weight_standardize
 from .with_dtype import with_dtype as with_dtype
 
 __all__ = [
+    "compose",
     "concatenate",
     "frozen",
     "head_objective",

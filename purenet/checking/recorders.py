@@ -87,7 +87,7 @@ def keys(node: Node) -> Path:
 
 
 def recorder(node: Node, inside: Layer) -> Layer:
-    """The layer of the node, made of recorders as `inside` is, recording itself; without a probe it just runs."""
+    """The layer of the node, made of recorders as `inside` is, recording its first call; later ones just run."""
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
         params, state = inside.init(clone_key(key), x)
@@ -95,17 +95,18 @@ def recorder(node: Node, inside: Layer) -> Layer:
         return params, Probed([jnp.zeros(leaf.shape) for leaf in floating_leaves(y)], state, node.path)
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
-        if not isinstance(state, Probed):
-            return node.layer.forward(params, own_state(state), x, key)
+        if not isinstance(state, Probed):  # out of reach, or recorded by an earlier call
+            y, new_state, residuals = node.layer.forward(params, own_state(state), x, key)
+            return y, state if isinstance(state, Recorded) else new_state, residuals
         again = clone_key(key)
         y, new_state, _ = inside.forward(params, state.inside, x, key)
         probes = iter(state.probe)
         y = jax.tree.map(lambda leaf: leaf + next(probes).astype(leaf.dtype) if is_floating(leaf) else leaf, y)
         sample = Sample(params, own_state(state.inside), x, again, y, None)
-        return y, Recorded(sample, new_state if node.parts else (), node.path), ()
+        return y, Recorded(sample, new_state, node.path), ()
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        return node.layer.predict(params, own_state(state.inside if isinstance(state, Probed) else state), x)
+        return node.layer.predict(params, own_state(state), x)
 
     def backward(*args: Any) -> Any:
         raise NotImplementedError("a recorder runs forward under jax.vjp")
