@@ -343,6 +343,24 @@ def test_a_report_fits_one_screen() -> None:
     assert lines[0].endswith("to blame: serial[6].layer_norm")
 
 
+@pytest.mark.parametrize("x", [np.arange(12).reshape(3, 4), 2, np.zeros((0, 3))], ids=["integers", "number", "empty"])
+@pytest.mark.parametrize(
+    "check", [pn.check, pn.assert_gradients, lambda p, x: pn.assert_gradients(p, x, allow_vacuous=True)]
+)
+def test_a_check_that_compares_nothing_is_an_error(check: Any, x: Any) -> None:
+    with pytest.raises(ValueError, match="check: nothing to compare: pass floating numbers for x or params"):
+        check((lambda x: 1.5 * x, lambda dy: 3 * dy), x)
+
+
+def test_a_gradient_of_integers_is_an_error() -> None:
+    with pytest.raises(ValueError, match="check_gradient: nothing to compare: pass floating numbers for argument 0"):
+        pn.check_gradient(lambda w: 3.0, lambda w: 2.0 * w, 4)
+
+
+def test_integers_beside_floating_parameters_are_checked() -> None:
+    assert pn.check(pn.embedding(5, 3), np.array([1, 4, 1]), verbose=False).verdict == "PASS"
+
+
 def test_assert_gradients_is_strict_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
     pn.assert_gradients(pn.dense(3))
     assert capsys.readouterr().out == ""

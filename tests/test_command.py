@@ -17,6 +17,7 @@ import purenet as pn
 import purenet.combine
 from purenet.checking import command
 from purenet.checking.catalogue import Entry, catalogue, constructor
+from purenet.checking.report import plain
 
 MINE = """
 import jax
@@ -48,6 +49,7 @@ scaled = {"target": (lambda p, x: p * x, lambda p, x, dy: (jnp.sum(x * dy), p * 
 silent = (lambda x: 0 * x, lambda dy: 0 * dy)
 log = (jnp.log, lambda x, dy: dy / x)
 crash = (jnp.tanh, lambda y, dy: undefined)
+whole = ((cube_forward, cube_backward), np.arange(12).reshape(3, 4))
 number = 3
 surplus = {"target": layer, "colour": "red"}
 
@@ -142,7 +144,7 @@ def some_of_the_library() -> list[Entry]:
 
 
 def test_the_library_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command, "catalogue", lambda seed: some_of_the_library())
+    monkeypatch.setattr(command.jobs, "catalogue", lambda seed: some_of_the_library())
     assert command.main(["check"]) == 0
     printed = capsys.readouterr().out
     assert f"on {jax.default_backend()} ({jax.devices()[0].device_kind}), jax {jax.__version__}" in printed
@@ -197,6 +199,7 @@ def test_a_wrong_gradient_is_explained_after_the_table(mine: Path, capsys: pytes
     ("name", "message"),
     [
         ("log", "the output of log is not finite"),
+        ("whole", "nothing to compare: pass floating numbers for x or params"),
         ("crash", "NameError: name 'undefined' is not defined (mine.py, line"),
     ],
 )
@@ -241,7 +244,7 @@ def test_json_holds_every_report_and_nothing_else_is_left(mine: Path) -> None:
 
 
 def test_numbers_that_json_has_not_become_null() -> None:
-    assert command.plain({"a": (np.inf, np.float64("nan"), np.int64(3)), "b": [1.5, "x"]}) == {
+    assert plain({"a": (np.inf, np.float64("nan"), np.int64(3)), "b": [1.5, "x"]}) == {
         "a": [None, None, 3],
         "b": [1.5, "x"],
     }
@@ -320,7 +323,7 @@ def test_interruptions_end_quietly(
     def stopped(*arguments: object) -> None:
         raise stop
 
-    monkeypatch.setattr(command, "run_one", stopped)
+    monkeypatch.setattr(command.running, "run_one", stopped)
     assert command.main(["check", "mine:cube", "--json", "reports.json"]) == code
     assert capsys.readouterr().err == ""
     assert not Path("reports.json").exists()

@@ -18,8 +18,8 @@ from faulty import FAULTS, RIGHTS, SUBJECTS, Fault, Right
 from jax.test_util import check_grads
 
 import purenet as pn
-from purenet.checking.experiment import Experiment, experiment
-from purenet.checking.probe import probe_params
+from purenet.checking.points import probe_params
+from purenet.checking.probe import Probe, make_probe
 from purenet.checking.target import as_target
 
 # What says the same of a mistake in other words.
@@ -127,20 +127,20 @@ def check_grads_accepts(row: Fault | Right) -> bool:
     """What JAX's own checker says of the same pair, at its defaults, in float32 as people run it."""
     with jax.numpy_dtype_promotion("standard"):
         try:
-            trial = float32_experiment(row)
-            check_grads(as_custom_vjp(trial), [jnp.asarray(leaf) for leaf in trial.leaves], order=1, modes=["rev"])
+            probe = float32_probe(row)
+            check_grads(as_custom_vjp(probe), [jnp.asarray(leaf) for leaf in probe.leaves], order=1, modes=["rev"])
         except Exception:
             return False
     return True
 
 
-def float32_experiment(row: Fault | Right) -> Experiment:
+def float32_probe(row: Fault | Right) -> Probe:
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.tree.map(lambda leaf: in_float32(leaf), row.x)
     target = as_target(row.target, keys[0], x, has_params=row.params is not None)
     params = jax.tree.map(in_float32, row.params) if row.params is not None else probe_params(target, None, x, keys[1])
-    trial = experiment(target, jax.tree.map(in_float32, params), x, keys[2])
-    return trial._replace(dys=[])
+    probe = make_probe(target, jax.tree.map(in_float32, params), x, keys[2])
+    return probe._replace(dys=[])
 
 
 def in_float32(leaf: Any) -> Any:
@@ -148,16 +148,16 @@ def in_float32(leaf: Any) -> Any:
     return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-def as_custom_vjp(trial: Experiment) -> Any:
+def as_custom_vjp(probe: Probe) -> Any:
     @jax.custom_vjp
     def function(*leaves: Any) -> Any:
-        return trial.forward(*leaves)
+        return probe.forward(*leaves)
 
     def forward(*leaves: Any) -> Any:
-        return trial.forward(*leaves), leaves
+        return probe.forward(*leaves), leaves
 
     def backward(leaves: Any, dys: Any) -> Any:
-        raw = trial.plain[0](list(leaves), list(dys))[1]
+        raw = probe.plain[0](list(leaves), list(dys))[1]
         return tuple(leaf for leaf in jax.tree.leaves(raw) if jnp.issubdtype(leaf.dtype, jnp.floating))
 
     function.defvjp(forward, backward)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from purenet.checking.plot import block_largest, fold, plot_report
-from purenet.checking.report import LeafReport, Report
+from purenet.checking.plot import block_largest, fold
+from purenet.checking.report import Report
+from purenet.checking.vocabulary import LeafReport
 
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.normal(size=(4, 6))
@@ -82,7 +83,7 @@ def test_a_wrong_layer_is_drawn_and_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verdict", ["PASS", "WRONG"])
 def test_every_kind_of_leaf_is_drawn(yours: Any, truth: np.ndarray, said: str, verdict: str, tmp_path: Path) -> None:
     worst = tuple(side - 1 for side in truth.shape) if truth.size else ()
-    figure = plot_report(report_of((yours, truth), verdict=verdict, worst=worst), tmp_path / "a.svg")
+    figure = report_of((yours, truth), verdict=verdict, worst=worst).plot(tmp_path / "a.svg")
     assert said in words(figure)
     assert f"leaf0  {list(truth.shape)}  {verdict}  error 5.0e-01" in words(figure)
     assert (tmp_path / "a.svg").stat().st_size > 0
@@ -92,7 +93,7 @@ def test_the_six_worst_leaves_are_drawn_first() -> None:
     rows = [("a", "PASS", 1e-16), ("b", "WRONG", 0.1), ("c", "WRONG", np.inf), ("d", "VACUOUS", 0.0)]
     rows += [("e", "WRONG", np.nan), ("f", "PASS", 1e-15), ("g", "PRECISION", 1e-6)]
     leaves = tuple(LeafReport(path, (2,), error, verdict, (), 0.0, 0.0) for path, verdict, error in rows)
-    found = words(plot_report(Report("drawn", leaves, arrays=((np.ones(2), np.zeros(2)),) * len(rows))))
+    found = words(Report("drawn", leaves, arrays=((np.ones(2), np.zeros(2)),) * len(rows)).plot())
     places = [found.index(f"{path}  [2]  ") for path in "cebgfa"]
     assert places == sorted(places)
     assert "d  [2]" not in found
@@ -100,7 +101,7 @@ def test_the_six_worst_leaves_are_drawn_first() -> None:
 
 
 def test_a_report_without_arrays_says_so() -> None:
-    assert "the report holds no arrays to draw" in words(plot_report(Report("empty", ())))
+    assert "the report holds no arrays to draw" in words(Report("empty", ()).plot())
 
 
 def test_blocks_keep_their_largest_value_and_its_sign() -> None:
@@ -120,7 +121,7 @@ def test_no_state_of_matplotlib_changes() -> None:
     import matplotlib
 
     before, loaded = dict(matplotlib.rcParams), "matplotlib.pyplot" in sys.modules
-    plot_report(report_of((2 * MATRIX, MATRIX), worst=(0, 0))).canvas.draw()
+    report_of((2 * MATRIX, MATRIX), worst=(0, 0)).plot().canvas.draw()
     assert dict(matplotlib.rcParams) == before
     assert ("matplotlib.pyplot" in sys.modules) == loaded
 
@@ -128,4 +129,4 @@ def test_no_state_of_matplotlib_changes() -> None:
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'purenet\[examples\]'"):
-        plot_report(report_of((MATRIX, MATRIX)))
+        report_of((MATRIX, MATRIX)).plot()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .diagnose.evidence import norm
+from .vocabulary import norm
 
 LADDER = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 
@@ -28,21 +28,22 @@ class Ruling(NamedTuple):
 
 
 def arbitrate(
-    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, yours: Any, truth: Any
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, candidate: Any, reference: Any
 ) -> Ruling:
     """Whose gradient of leaf i is the derivative of the forward."""
-    difference = np.where(np.isfinite(truth), yours - np.where(np.isfinite(truth), truth, 0), yours)
+    difference = np.where(np.isfinite(reference), candidate - np.where(np.isfinite(reference), reference, 0), candidate)
     if not np.all(np.isfinite(difference)) or not norm(difference):
         return Ruling(NEITHER, np.inf)
     direction = difference / norm(difference)
     slope, error = slope_along(forward, leaves, dys, i, direction)
-    mine = float(np.sum(direction * yours))
-    gap = abs(mine - float(np.sum(direction * truth))) if np.all(np.isfinite(truth)) else abs(mine)
+    candidate_slope, finite = float(np.sum(direction * candidate)), bool(np.all(np.isfinite(reference)))
+    reference_slope = float(np.sum(direction * reference)) if finite else 0.0
+    gap = abs(candidate_slope - reference_slope)
     if not np.isfinite(slope) or error > 0.05 * gap:
         return Ruling(NEITHER, error / gap if gap else np.inf)
-    if abs(slope - mine) <= 0.05 * gap:
+    if abs(slope - candidate_slope) <= 0.05 * gap:
         return Ruling(YOURS, error / gap)
-    agrees = np.all(np.isfinite(truth)) and abs(slope - float(np.sum(direction * truth))) <= 0.05 * gap
+    agrees = finite and abs(slope - reference_slope) <= 0.05 * gap
     return Ruling(JAX if agrees else NEITHER, error / gap)
 
 

@@ -18,12 +18,13 @@ import numpy as np
 
 from ..annotations import PyTree
 from .examine import examine
-from .experiment import Experiment, experiment
+from .points import draw_like, probe_params, require_floats
 from .precision import in_dtype
-from .probe import draw_like, probe_params
+from .probe import Probe, make_probe
 from .rate import stable_rate
-from .report import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, GradientError, Report
+from .report import GradientError, Report
 from .target import Target, as_target
+from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG
 
 
 @contextlib.contextmanager
@@ -63,29 +64,41 @@ def check(
     - `learning_rate`: of plain gradient descent on an objective: notes say the largest stable one.
     - `explain=False` leaves out the diagnosis. `seed` decides about everything random; `verbose` prints the report.
 
+    Each leaf of the gradient gets a verdict, and the report the worst of them:
+
+        PASS        right to rounding (1e-9 of the leaf's largest value; smaller values to 1e-6 of their own)
+        WRONG       the formula is not the derivative; the report says which mistake it is, where one is known
+        PRECISION   the formula is right, its arithmetic is not: single precision explains the error
+        UNRESOLVED  the reference cannot decide: rounding moves it as far, or finite differences side with you
+                    against jax.grad
+        VACUOUS     the true gradient is zero, or no more than the rounding of terms that cancel, and so is yours: the
+                    leaf proves nothing
+
     Returns the report. Raises `GradientError` (which prints the report) if a leaf is WRONG, UNRESOLVED or PRECISION,
-    ValueError if the forward is not finite at the probe, saying which operation made it, and TypeError for what
-    cannot be checked.
+    ValueError if there is nothing to compare (no floating numbers in x and params) or the forward is not finite at the
+    probe, saying which operation made it, and TypeError for what cannot be checked.
     """
     with double():
-        subject, trial = prepared(target, x, params, reference, seed)
-        report = examine(subject, trial, seed=seed, explain=explain)
+        subject, probe = prepared(target, x, params, reference, seed)
+        report = examine(subject, probe, seed=seed, explain=explain)
     if dtype is not None and report.verdict in (PASS, VACUOUS):
-        report = in_dtype(report, trial, dtype)
+        report = in_dtype(report, probe, dtype)
     if learning_rate is not None and report.verdict in (PASS, VACUOUS):
         with double():
-            report = report._replace(notes=(*report.notes, stable_rate(trial, learning_rate)))
+            report = report._replace(notes=(*report.notes, stable_rate(probe, learning_rate)))
     return conclude(report, verbose)
 
 
 def prepared(
     target: Any, x: PyTree, params: PyTree, reference: Callable[..., Any] | None, seed: int
-) -> tuple[Target, Experiment]:
+) -> tuple[Target, Probe]:
     """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
     params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
     x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
     subject = as_target(target, run_key, x, reference=reference, has_params=params is not None)
-    return subject, experiment(subject, probe_params(subject, params, x, params_key), x, cotangent_key)
+    params = probe_params(subject, params, x, params_key)
+    require_floats("check", (params, x), "x or params")
+    return subject, make_probe(subject, params, x, cotangent_key)
 
 
 def conclude(report: Report, verbose: bool) -> Report:
@@ -100,7 +113,8 @@ def conclude(report: Report, verbose: bool) -> Report:
 def assert_gradients(target: Any, x: PyTree = None, *, allow_vacuous: bool = False, **options: Any) -> Report:
     """`check` for tests: silent where the gradient is right, and strict: a leaf that proves nothing fails too.
 
-    The options are those of `check`; `allow_vacuous=True` accepts leaves whose true gradient is zero.
+    The options are those of `check`; `allow_vacuous=True` accepts leaves whose true gradient is zero or empty, though
+    not a check without any number to compare.
     """
     report = check(target, x, verbose=False, **options)
     if any(leaf.verdict == VACUOUS for leaf in report.leaves) and not allow_vacuous:

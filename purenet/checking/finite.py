@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .diagnose.values import word
 from .program.record import TooLong, is_floating, record
+from .program.source import op_name
 
 
 def first_not_finite(function: Callable[..., list[Any]], leaves: Sequence[Any]) -> str:
@@ -35,7 +35,7 @@ def sentence(program: Any, step: Any, value: Any) -> str:
     at = f" at {step.line}" if step.line.text else ""
     of = f" of {' and '.join(operands)}" if operands else ""
     where = f", index {list(index)}" if index else ""
-    return f"{word(step.op)}{of}{at}{where} gives {float(value[index]):.6g}"
+    return f"{op_name(step.op)}{of}{at}{where} gives {float(value[index]):.6g}"
 
 
 def fits(operand: Any, value: Any) -> bool:

@@ -14,11 +14,12 @@ from ..annotations import PyTree
 from ..validation import describe
 from .check import conclude, double
 from .examine import examine
-from .experiment import Experiment, compiled
-from .probe import draw_like, join_inexact, label_tree, split_inexact
+from .points import draw_like, join_inexact, label_tree, require_floats, split_inexact
+from .probe import Probe, compiled
 from .rate import stable_rate
-from .report import PASS, Report
+from .report import Report
 from .target import Target
+from .vocabulary import PASS
 
 
 def check_gradient(
@@ -46,11 +47,12 @@ def check_gradient(
     with double():
         arguments = draw_like(args, jax.random.key(seed))
         checked = tuple(arguments[k] for k in chosen) if several else arguments[chosen[0]]
-        trial = gradient_experiment(gradient, value, arguments, chosen, checked, several)
-        target = Target(trial.name, None, unused, unused, unused, False)
-        report = examine(target, trial, seed=seed, explain=explain, pure=False)
+        require_floats("check_gradient", checked, f"argument {argnums}")
+        probe = gradient_probe(gradient, value, arguments, chosen, checked, several)
+        target = Target(probe.name, None, unused, unused, unused, False)
+        report = examine(target, probe, seed=seed, explain=explain, pure=False)
         if learning_rate is not None and report.verdict == PASS:
-            report = report._replace(notes=(*report.notes, stable_rate(trial, learning_rate)))
+            report = report._replace(notes=(*report.notes, stable_rate(probe, learning_rate)))
     return conclude(report, verbose)
 
 
@@ -58,15 +60,15 @@ def unused(*arguments: Any) -> Any:
     raise AssertionError("a gradient function has no forward and backward of its own")
 
 
-def gradient_experiment(
+def gradient_probe(
     gradient: Callable[..., Any],
     value: Callable[..., Any],
     args: tuple[PyTree, ...],
     chosen: tuple[int, ...],
     checked: PyTree,
     several: bool,
-) -> Experiment:
-    """The experiment whose one output is the value, with the cotangent 1."""
+) -> Probe:
+    """The probe whose one output is the value, with the cotangent 1."""
     leaves, fixed = split_inexact(checked)
 
     def full(leaves: list[Any]) -> list[Any]:
@@ -80,29 +82,29 @@ def gradient_experiment(
     def forward(*leaves: Any) -> list[Any]:
         return [value(*full(list(leaves)))]
 
-    def truth(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], list[Any]]:
+    def reference(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], list[Any]]:
         y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
         return y, pull([jnp.asarray(dys[0], y[0].dtype)])[0]
 
-    def hand(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], Any]:
+    def candidate(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], Any]:
         return forward(*leaves), ((), gradient(*full(leaves)))
 
     shape = jax.eval_shape(lambda leaves: forward(*leaves), leaves)[0]
     if shape.shape != () or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise TypeError(f"check_gradient: expected a scalar from value, got {describe(shape)}")
-    said = argument_names(value, len(args))
-    names = tuple(name for k in chosen for name in label_tree(args[k], said[k], f"{said[k]}."))
+    titles = argument_names(value, len(args))
+    names = tuple(name for k in chosen for name in label_tree(args[k], titles[k], f"{titles[k]}."))
     data = tuple(
         (name, np.asarray(leaf))
         for k, argument in enumerate(args)
         if k not in chosen
-        for name, leaf in zip(label_tree(argument, said[k], f"{said[k]}."), split_inexact(argument)[0], strict=True)
+        for name, leaf in zip(label_tree(argument, titles[k], f"{titles[k]}."), split_inexact(argument)[0], strict=True)
     )
-    run = compiled(hand), compiled(truth)
+    run = compiled(candidate), compiled(reference)
     name = getattr(gradient, "__name__", "gradient")
     dys = [jnp.ones((), shape.dtype)]
-    plain, tree = (hand, truth), ((), checked)
-    return Experiment(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data)
+    plain, tree = (candidate, reference), ((), checked)
+    return Probe(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data)
 
 
 def argument_names(value: Callable[..., Any], count: int) -> list[str]:

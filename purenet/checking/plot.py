@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 import os
 import textwrap
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .report import PASS, VACUOUS, WORST_FIRST, LeafReport, Report
+from .vocabulary import PASS, VACUOUS, WORST_FIRST, LeafReport
+
+Arrays = tuple[Any, Any]
 
 MOST_LEAVES = 6
 MOST_SIDE = 200
@@ -34,17 +37,20 @@ class Panel(NamedTuple):
     words: str = ""
 
 
-def plot_report(report: Report, path: str | os.PathLike[str] | None = None) -> Any:
-    """The figure of a report; saved if a path is given, in the format that its ending names.
+def plot_report(
+    summary: str, leaves: Sequence[LeafReport], arrays: Sequence[Arrays], path: str | os.PathLike[str] | None = None
+) -> Any:
+    """The figure of a report: its first line, its leaves, (yours, jax.grad's) of each; saved if a path is given, in the
+    format that its ending names.
 
     At most six leaves are drawn. A leaf of any rank is folded to two dimensions, the last axis across and the leading
     ones down; of more than 200 values a side, each block is drawn by its largest. Values that are not finite are black,
     and a circle stands where a wrong leaf is worst. No state of matplotlib or pyplot changes.
     """
     new_figure = figure_class()
-    chosen = worst_first(report)[:MOST_LEAVES]
-    left_out = len(report.arrays) - len(chosen)
-    title = textwrap.fill(report.summary, 105) + f"\nnot drawn, and none worse: {left_out} more" * (left_out > 0)
+    chosen = worst_first(leaves, arrays)[:MOST_LEAVES]
+    left_out = len(arrays) - len(chosen)
+    title = textwrap.fill(summary, 105) + f"\nnot drawn, and none worse: {left_out} more" * (left_out > 0)
     heights = [height(leaf.shape) for leaf, _ in chosen] or [0.6]
     figure = new_figure(figsize=(WIDTH, sum(heights) + 0.4 + 0.2 * title.count("\n")), layout="constrained")
     figure.suptitle(title, fontsize=SMALL + 3)
@@ -65,14 +71,14 @@ def figure_class() -> Any:
     return Figure
 
 
-def worst_first(report: Report) -> list[tuple[LeafReport, tuple[Any, Any]]]:
+def worst_first(leaves: Sequence[LeafReport], arrays: Sequence[Arrays]) -> list[tuple[LeafReport, Arrays]]:
     """The leaves with their arrays: the worst verdict and in it the largest error first."""
 
-    def order(row: tuple[LeafReport, Any]) -> tuple[int, float]:
+    def order(row: tuple[LeafReport, Arrays]) -> tuple[int, float]:
         leaf = row[0]
         return WORST_FIRST.index(leaf.verdict), -math.inf if math.isnan(leaf.error) else -leaf.error
 
-    return sorted(zip(report.leaves, report.arrays, strict=False), key=order)
+    return sorted(zip(leaves, arrays, strict=False), key=order)
 
 
 def height(shape: tuple[int, ...]) -> float:
@@ -80,7 +86,7 @@ def height(shape: tuple[int, ...]) -> float:
     return 1.4 if math.prod(shape[:-1]) == 1 or 0 in shape else 2.7
 
 
-def draw_leaves(figure: Any, rows: list[tuple[LeafReport, tuple[Any, Any]]], heights: list[float]) -> None:
+def draw_leaves(figure: Any, rows: list[tuple[LeafReport, Arrays]], heights: list[float]) -> None:
     """One grid for all leaves, so that their panels stand below each other: a line of words and three panels each."""
     lines = [size for height in heights for size in (0.2, height)]
     grid = figure.add_gridspec(2 * len(rows), 3, height_ratios=lines)
@@ -107,23 +113,23 @@ def draw_leaf(words: Any, axes: list[Any], leaf: LeafReport, panels: tuple[Panel
             mark(each, leaf.worst, panel.values.shape)
 
 
-def panels_of(yours: Any, truth: Any) -> tuple[Panel, Panel, Panel]:
+def panels_of(candidate: Any, reference: Any) -> tuple[Panel, Panel, Panel]:
     """Yours, jax.grad's and the error, with what they are drawn on; `yours` is None where nothing comparable came."""
-    truth = np.asarray(truth, np.float64)
-    empty = "" if truth.size else "no elements"
-    if yours is None:
+    reference = np.asarray(reference, np.float64)
+    empty = "" if reference.size else "no elements"
+    if candidate is None:
         words = "nothing that can be compared\nwas returned for this leaf"
-        mine = Panel("yours", truth, 0.0, words=empty or words)
-        error = Panel("|yours - jax.grad's|", truth, 0.0, words=empty or "no error to draw")
-        return mine, Panel("jax.grad's", truth, largest_finite(truth), words=empty), error
-    yours = np.asarray(yours, np.float64)
+        own = Panel("yours", reference, 0.0, words=empty or words)
+        error = Panel("|yours - jax.grad's|", reference, 0.0, words=empty or "no error to draw")
+        return own, Panel("jax.grad's", reference, largest_finite(reference), words=empty), error
+    candidate = np.asarray(candidate, np.float64)
     with np.errstate(all="ignore"):
-        gap = np.abs(yours - truth)
-    largest = max(largest_finite(yours), largest_finite(truth))
+        gap = np.abs(candidate - reference)
+    largest = max(largest_finite(candidate), largest_finite(reference))
     equal = "" if np.any(gap != 0) else "equal to the last bit"
     return (
-        Panel("yours", yours, largest, words=empty),
-        Panel("jax.grad's", truth, largest, words=empty),
+        Panel("yours", candidate, largest, words=empty),
+        Panel("jax.grad's", reference, largest, words=empty),
         Panel("|yours - jax.grad's|", gap, largest_finite(gap), signed=False, words=empty or equal),
     )
 

@@ -11,30 +11,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .diagnose.evidence import norm
-from .experiment import Experiment, as_arrays, compiled
+from .probe import Probe, as_arrays, compiled
 from .purity import low_precision
-from .report import PRECISION, Report
+from .report import Report
 from .structure import align
+from .vocabulary import PRECISION, VACUOUS, norm
 
 WORSE = 4.0
 
 
-def single_precision(trial: Experiment, i: int, yours: Any, truth: Any) -> bool:
+def single_precision(probe: Probe, i: int, candidate: Any, exact: Any) -> bool:
     """Whether single precision explains the error of a leaf: it is used, and jax.grad in it is off by as much."""
-    error, dtype = norm(yours - truth), low_precision(trial, yours)
-    if not np.isfinite(error) or dtype is None or error > 100 * float(jnp.finfo(dtype).eps) * norm(truth):
+    error, dtype = norm(candidate - exact), low_precision(probe, candidate)
+    if not np.isfinite(error) or dtype is None or error > 100 * float(jnp.finfo(dtype).eps) * norm(exact):
         return False
-    reference = rounded(trial, dtype)
-    least = 0.5 * float(jnp.finfo(dtype).eps) * norm(truth)
-    return reference is not None and error <= 2 * WORSE * max(norm(reference[i] - truth), least)
+    reference = rounded(probe, dtype)
+    least = 0.5 * float(jnp.finfo(dtype).eps) * norm(exact)
+    return reference is not None and error <= 2 * WORSE * max(norm(reference[i] - exact), least)
 
 
-def rounded(trial: Experiment, dtype: Any) -> list[Any] | None:
+def rounded(probe: Probe, dtype: Any) -> list[Any] | None:
     """jax.grad's gradient computed in another dtype; None where it cannot be."""
     try:
         with jax.enable_x64(False), quiet_truncation():
-            found = jax.jit(trial.plain[1])(cast(trial.leaves, dtype), cast(trial.dys, dtype))[1]
+            found = jax.jit(probe.plain[1])(cast(probe.leaves, dtype), cast(probe.dys, dtype))[1]
     except Exception:
         return None
     return [np.asarray(leaf).astype(np.float64) for leaf in found]
@@ -52,28 +52,30 @@ def cast(leaves: list[Any], dtype: Any) -> list[Any]:
     return [jnp.asarray(np.asarray(leaf), dtype) for leaf in leaves]
 
 
-def in_dtype(report: Report, trial: Experiment, dtype: Any) -> Report:
+def in_dtype(report: Report, probe: Probe, dtype: Any) -> Report:
     """The report with each leaf's accuracy in `dtype`: your error and jax.grad's, both against float64."""
     with jax.enable_x64(True):
-        cast_leaves = [np.asarray(jnp.asarray(np.asarray(leaf), dtype).astype(jnp.float64)) for leaf in trial.leaves]
-        cast_dys = [np.asarray(jnp.asarray(np.asarray(dy), dtype).astype(jnp.float64)) for dy in trial.dys]
-        truth = as_arrays(trial.truth(cast_leaves, cast_dys)[1])
+        cast_leaves = [np.asarray(jnp.asarray(np.asarray(leaf), dtype).astype(jnp.float64)) for leaf in probe.leaves]
+        cast_dys = [np.asarray(jnp.asarray(np.asarray(dy), dtype).astype(jnp.float64)) for dy in probe.dys]
+        exact = as_arrays(probe.reference(cast_leaves, cast_dys)[1])
     precision = jax.default_matmul_precision("highest")
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), precision, quiet_truncation():
         arguments = cast(cast_leaves, dtype), cast(cast_dys, dtype)
-        reference = compiled(trial.plain[1])(*arguments)[1]
-        mine, _ = align(trial, compiled(trial.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
+        reference = compiled(probe.plain[1])(*arguments)[1]
+        candidate, _ = align(probe, compiled(probe.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
     leaves, notes, worst = list(report.leaves), [], (0.0, "", 0.0)
     name = jnp.dtype(dtype).name
     for i, leaf in enumerate(report.leaves):
-        if mine[i] is None or not norm(truth[i]):
+        if candidate[i] is None or leaf.verdict == VACUOUS or not norm(exact[i]):
             continue
-        errors = [norm(np.asarray(g).astype(np.float64) - truth[i]) / norm(truth[i]) for g in (mine[i], reference[i])]
+        errors = [
+            norm(np.asarray(g).astype(np.float64) - exact[i]) / norm(exact[i]) for g in (candidate[i], reference[i])
+        ]
         if errors[0] > WORSE * max(errors[1], float(jnp.finfo(dtype).eps)):
             text = f"in {name} your gradient of {leaf.path} is less accurate than jax.grad's: error {errors[0]:.1e} "
             notes.append(f"{text}against {errors[1]:.1e}. The formula is right; look for what cancels in it")
             leaves[i] = leaf._replace(verdict=PRECISION)
-        worst = max(worst, worst_element(leaf.path, mine[i], reference[i], truth[i]))
+        worst = max(worst, worst_element(leaf.path, candidate[i], reference[i], exact[i]))
     if not notes:
         notes.append(
             f"in {name} your gradient is as accurate as jax.grad's: off by at most {worst[0]:.2g} of an element, at "
@@ -82,11 +84,11 @@ def in_dtype(report: Report, trial: Experiment, dtype: Any) -> Report:
     return report._replace(leaves=tuple(leaves), notes=(*report.notes, *notes))
 
 
-def worst_element(path: str, mine: Any, reference: Any, truth: Any) -> tuple[float, str, float]:
+def worst_element(path: str, candidate: Any, reference: Any, exact: Any) -> tuple[float, str, float]:
     """(your largest relative error of an element, where, jax.grad's there)."""
-    if not truth.size:
+    if not exact.size:
         return 0.0, "", 0.0
-    scale = np.where(truth != 0, np.abs(truth), np.inf)
-    errors = [np.abs(np.asarray(g).astype(np.float64) - truth) / scale for g in (mine, reference)]
-    at = np.unravel_index(int(np.argmax(errors[0])), truth.shape)
+    scale = np.where(exact != 0, np.abs(exact), np.inf)
+    errors = [np.abs(np.asarray(g).astype(np.float64) - exact) / scale for g in (candidate, reference)]
+    at = np.unravel_index(int(np.argmax(errors[0])), exact.shape)
     return float(errors[0][at]), f"{path} {[int(k) for k in at]}", float(errors[1][at])

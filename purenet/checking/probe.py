@@ -1,87 +1,106 @@
-"""The point at which a gradient is checked: float64 parameters, inputs and cotangents, nothing of it degenerate.
-
-Scales are not 1 and biases not 0; cotangents are random, never ones and never centred: softmax and normalisations
-hide their mistakes behind those.
-"""
+"""One check made ready to run: the caller's gradient and jax's, compiled, at the same leaves and cotangents."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from ..validation import describe, leaves_with_paths
+from ..validation import describe
+from .points import draw_like, join_inexact, labels, split_inexact
 from .target import Target
 
-
-def probe_params(target: Target, params: PyTree, x: PyTree, key: jax.Array) -> PyTree:
-    """The caller's parameters in float64, or the target's own moved away from ones and zeros."""
-    if params is not None:
-        return draw_like(params, key)
-    if not target.has_params:
-        return ()
-    if target.params is None:
-        raise TypeError(f"check: forward takes params, so pass params=...; got none for {target.name}")
-    random = generator(key)
-    return jax.tree.map(lambda leaf: nudge(leaf, random), target.params)
+Leaves = list[Any]
 
 
-def generator(key: jax.Array) -> np.random.Generator:
-    """NumPy's generator from a key of JAX's: probes are drawn without compiling anything."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+class Probe(NamedTuple):
+    """`leaves` are the floating leaves of params, then of x, with their `names`; `params` says how many are params'.
+
+    `candidate(leaves, dys) -> (outputs, gradients)` is the caller's, with the trees that a backward returns;
+    `reference(leaves, dys) -> (outputs, gradients)` is jax.vjp's, a list; `forward(*leaves) -> outputs`. `trees` is
+    (params, x), what the candidate's gradients must look like. `dys` are the cotangents drawn for the outputs; `plain`
+    are candidate and reference before compilation. `linear_in_dy` is False for a gradient function, which takes no
+    cotangent; `data` names its other arguments.
+    """
+
+    name: str
+    leaves: Leaves
+    names: tuple[str, ...]
+    params: int
+    trees: tuple[PyTree, PyTree]
+    dys: Leaves
+    candidate: Callable[[Leaves, Leaves], tuple[Leaves, Any]]
+    reference: Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]
+    forward: Callable[..., Leaves]
+    plain: tuple[Callable[..., Any], Callable[..., Any]]
+    linear_in_dy: bool = True
+    data: tuple[tuple[str, Any], ...] = ()
 
 
-def nudge(leaf: jax.Array, random: np.random.Generator) -> jax.Array:
-    if not jnp.issubdtype(leaf.dtype, jnp.floating):
-        return leaf
-    value = np.asarray(leaf).astype(np.float64)
-    size = np.sqrt(np.mean(np.square(value))) if value.size else 0.0
-    return jnp.asarray(value + 0.25 * (size or 1.0) * random.standard_normal(value.shape))
+def make_probe(target: Target, params: PyTree, x: PyTree, key: jax.Array, dy: PyTree = None) -> Probe:
+    """The probe of a target at a point; cotangents are drawn unless given."""
+    leaves, fixed = split_inexact((params, x))
+
+    def forward(*leaves: Any) -> Leaves:
+        return jax.tree.leaves(target.reference(*join_inexact(list(leaves), fixed)))
+
+    shapes = output_shapes(lambda leaves: target.reference(*join_inexact(leaves, fixed)), leaves, target.name)
+    tree = jax.tree.structure(shapes)
+
+    def candidate(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Any]:
+        params, x = join_inexact(leaves, fixed)
+        y, saved = target.forward(params, x)
+        return jax.tree.leaves(y), target.backward(params, x, y, saved, jax.tree.unflatten(tree, like(y, dys)))
+
+    def reference(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Leaves]:
+        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
+        return y, pull(like(y, dys))[0]
+
+    names, count = tuple(labels(params, x)), len(split_inexact(params)[0])
+    dys = jax.tree.leaves(draw_like(shapes, key) if dy is None else dy)
+    run = compiled(candidate), compiled(reference)
+    return Probe(target.name, leaves, names, count, (params, x), dys, *run, compiled(forward), (candidate, reference))
 
 
-def draw_like(tree: PyTree, key: jax.Array) -> PyTree:
-    """The tree in float64: values as they are, random ones for shapes."""
-    random = generator(key)
-    return jax.tree.map(lambda leaf: in_float64(leaf, random), tree)
+def like(y: PyTree, dys: Leaves) -> Leaves:
+    """The cotangents, which are drawn and changed in float64, in the dtypes of the outputs."""
+    return [jnp.asarray(dy, leaf.dtype) for leaf, dy in zip(jax.tree.leaves(y), dys, strict=True)]
 
 
-def in_float64(leaf: Any, random: np.random.Generator) -> Any:
-    if isinstance(leaf, jax.ShapeDtypeStruct):
+def output_shapes(forward: Callable[..., Any], leaves: list, name: str) -> PyTree:
+    """The output's shapes; raises unless every leaf of it is floating."""
+    try:
+        y = jax.eval_shape(forward, leaves)
+    except CANNOT_TRACE:
+        y = jax.tree.map(jnp.asarray, forward(leaves))
+    for leaf in jax.tree.leaves(y):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"check: cannot draw {describe(leaf)}: pass the integers themselves")
-        return jnp.asarray(random.standard_normal(leaf.shape))
-    leaf = jnp.asarray(leaf)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+            raise TypeError(f"check: expected {name} to give floating outputs, got {describe(leaf)}")
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y)
 
 
-def moved(leaves: list, seed: int, by: float) -> list:
-    """The leaves moved at random by a part of their size, for a second opinion at another point."""
-    random = np.random.default_rng(seed)
-    return [np.asarray(leaf) * (1 + by * random.standard_normal(np.shape(leaf))) for leaf in leaves]
+CANNOT_TRACE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 
-def split_inexact(x: PyTree) -> tuple[list, tuple]:
-    """The floating leaves, and what is needed to put them back among the others."""
-    leaves, structure = jax.tree.flatten(x)
-    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-    return [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float], (leaves, floating, structure)
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled where it can be: one that looks at values (NumPy, Python branches) runs as it is."""
+    fast = jax.jit(function)
+    plain: list[bool] = []
+
+    def call(*arguments: Any) -> Any:
+        if not plain:
+            try:
+                return fast(*arguments)
+            except CANNOT_TRACE:
+                plain.append(True)
+        return function(*arguments)
+
+    return call
 
 
-def join_inexact(inexact: list, fixed: tuple) -> PyTree:
-    leaves, floating, structure = fixed
-    moving = iter(inexact)
-    joined = [next(moving) if is_float else leaf for leaf, is_float in zip(leaves, floating, strict=True)]
-    return jax.tree.unflatten(structure, joined)
-
-
-def labels(params: PyTree, x: PyTree) -> list[str]:
-    """Paths of the floating leaves: the parameters' own, then x's."""
-    return label_tree(params, "params", "") + label_tree(x, "x", "x.")
-
-
-def label_tree(tree: PyTree, alone: str, prefix: str) -> list[str]:
-    paths = [path for path, leaf in leaves_with_paths(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return [prefix + path if path else alone for path in paths]
+def as_arrays(leaves: Leaves) -> Leaves:
+    return [np.asarray(leaf) for leaf in leaves]

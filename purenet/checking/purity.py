@@ -15,42 +15,42 @@ import numpy as np
 from jax.core import Tracer
 
 from ..annotations import PyTree
-from .diagnose.evidence import Diagnosis
-from .experiment import CANNOT_TRACE, Experiment
-from .probe import join_inexact, split_inexact
+from .points import join_inexact, split_inexact
+from .probe import CANNOT_TRACE, Probe
 from .target import Target
+from .vocabulary import Diagnosis
 
 
 class LeftBehind(Exception):
     """A trace reads a value of another one that is over."""
 
 
-def purity(target: Target, experiment: Experiment) -> list[Diagnosis]:
+def purity(target: Target, probe: Probe) -> list[Diagnosis]:
     """What is wrong with the target as a pair of pure functions."""
-    _, fixed = split_inexact(experiment.trees)
+    _, fixed = split_inexact(probe.trees)
 
     def forward(leaves: list) -> Any:
         return target.forward(*join_inexact(leaves, fixed))
 
     try:
-        if not same_trace(forward, experiment.leaves):
+        if not same_trace(forward, probe.leaves):
             text = "the forward is not pure: two calls with the same arguments do different things"
             fix = "take randomness from a key that is passed in, and change nothing outside (no counters, no np.random)"
             return [Diagnosis("impure_forward", text, fix, 0.0, rank=0.0)]
-        return backward_purity(target, experiment, forward, fixed)
+        return backward_purity(target, probe, forward, fixed)
     except CANNOT_TRACE:
-        return twice(experiment)
+        return twice(probe)
 
 
-def backward_purity(target: Target, experiment: Experiment, forward: Callable[..., Any], fixed: Any) -> list[Diagnosis]:
+def backward_purity(target: Target, probe: Probe, forward: Callable[..., Any], fixed: Any) -> list[Diagnosis]:
     try:
-        y, saved = jax.eval_shape(forward, experiment.leaves)
+        y, saved = jax.eval_shape(forward, probe.leaves)
         y_tree = jax.tree.structure(y)
 
         def backward(leaves: list, y: PyTree, saved: PyTree, dys: list) -> Any:
             return target.backward(*join_inexact(leaves, fixed), y, saved, jax.tree.unflatten(y_tree, dys))
 
-        if same_trace(backward, experiment.leaves, y, saved, experiment.dys):
+        if same_trace(backward, probe.leaves, y, saved, probe.dys):
             return []
     except (jax.errors.UnexpectedTracerError, LeftBehind):
         text = "the backward reads a value that the forward left behind outside its residuals"
@@ -83,9 +83,9 @@ def same_constant(a: Any, b: Any) -> bool:
     return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype.kind == "f")
 
 
-def twice(experiment: Experiment) -> list[Diagnosis]:
+def twice(probe: Probe) -> list[Diagnosis]:
     """For functions that cannot be traced: run them twice."""
-    first, second = (experiment.hand(experiment.leaves, experiment.dys)[1] for _ in range(2))
+    first, second = (probe.candidate(probe.leaves, probe.dys)[1] for _ in range(2))
     pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
     if all(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True) for a, b in pairs):
         return []
@@ -93,13 +93,13 @@ def twice(experiment: Experiment) -> list[Diagnosis]:
     return [Diagnosis("nondeterministic", text, "draw nothing in the backward", 0.0, rank=0.0)]
 
 
-def low_precision(experiment: Experiment, yours: Any) -> Any:
+def low_precision(probe: Probe, candidate: Any) -> Any:
     """The lowest precision that the hand-written side computes in, if it is not float64; else None."""
     try:
-        text = str(jax.make_jaxpr(lambda *a: experiment.plain[0](*a))(experiment.leaves, experiment.dys))
+        text = str(jax.make_jaxpr(lambda *a: probe.plain[0](*a))(probe.leaves, probe.dys))
     except Exception:
         text = ""
     for mark, dtype in (("bf16[", jnp.bfloat16), ("f16[", jnp.float16), ("f32[", jnp.float32)):
         if mark in text.replace("bf16[", "") or (mark == "bf16[" and mark in text):
             return dtype
-    return jnp.float32 if np.array_equal(np.asarray(yours, np.float32).astype(np.float64), yours) else None
+    return jnp.float32 if np.array_equal(np.asarray(candidate, np.float32).astype(np.float64), candidate) else None

@@ -12,16 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .experiment import Experiment
+from .probe import Probe
 
 STEPS = 100
 
 
-def stable_rate(trial: Experiment, rate: float) -> str:
-    """A note that says whether a learning rate is stable for the scalar the experiment computes."""
-    if len(trial.dys) != 1 or jnp.shape(trial.dys[0]) != ():
+def stable_rate(probe: Probe, rate: float) -> str:
+    """A note that says whether a learning rate is stable for the scalar that the probe computes."""
+    if len(probe.dys) != 1 or jnp.shape(probe.dys[0]) != ():
         return "no stable learning rate is given: the target is not a scalar"
-    curvature = float(largest_curvature(trial))
+    curvature = float(largest_curvature(probe))
     if not curvature > 0:
         return f"the loss is not convex along its steepest direction here (curvature {curvature:.3g}): no rate is given"
     largest = 2 / curvature
@@ -31,15 +31,15 @@ def stable_rate(trial: Experiment, rate: float) -> str:
     return f"your learning rate {rate:g} is stable: {fact}"
 
 
-def largest_curvature(trial: Experiment) -> Any:
+def largest_curvature(probe: Probe) -> Any:
     """The largest eigenvalue (by size) of the Hessian with respect to the parameters, or all leaves if none are."""
-    count = trial.params or len(trial.leaves)
-    fixed = [jnp.asarray(leaf) for leaf in trial.leaves[count:]]
+    count = probe.params or len(probe.leaves)
+    fixed = [jnp.asarray(leaf) for leaf in probe.leaves[count:]]
 
     def gradient(params: list[Any]) -> list[Any]:
-        return trial.plain[1]([*params, *fixed], [jnp.ones(())])[1][:count]
+        return probe.plain[1]([*params, *fixed], [jnp.ones(())])[1][:count]
 
-    start = [jnp.asarray(leaf) for leaf in trial.leaves[:count]]
+    start = [jnp.asarray(leaf) for leaf in probe.leaves[:count]]
     keys = jax.random.split(jax.random.key(0), len(start))
     vector = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, start, strict=True)]
 

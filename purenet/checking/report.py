@@ -9,36 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .diagnose.evidence import Diagnosis
+from .plot import plot_report
+from .vocabulary import PRECISION, UNRESOLVED, VACUOUS, WORST_FIRST, WRONG, Diagnosis, LeafReport
 
-PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNRESOLVED", "VACUOUS"
-WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
 MOST_ROWS = 16
 WIDTH = 118
-
-
-class LeafReport(NamedTuple):
-    """One leaf of the gradient.
-
-    `error` is the largest difference relative to the largest true value of the leaf (to the true value there, where
-    only small values are wrong); `worst` is the index where it stands, with the hand-written value `yours` and
-    `reference`, jax.grad's. Verdicts:
-
-    - PASS: right to rounding.
-    - WRONG: the formula is not the derivative.
-    - PRECISION: the formula is right, its arithmetic is not: single precision explains the error.
-    - UNRESOLVED: the reference cannot decide, because rounding moves it as far, or because finite differences side
-      with you against jax.grad.
-    - VACUOUS: the true gradient is zero up to rounding, and so is yours, so the leaf proves nothing.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    error: float
-    verdict: str
-    worst: tuple[int, ...]
-    yours: float
-    reference: float
 
 
 class LayerReport(NamedTuple):
@@ -106,25 +81,16 @@ class Report(NamedTuple):
             {
                 "name": self.name,
                 "verdict": self.verdict,
-                "leaves": [leaf._asdict() for leaf in self.leaves],
-                "diagnoses": [diagnosis._asdict() for diagnosis in self.diagnoses],
-                "layers": [
-                    layer._asdict()
-                    | {
-                        "leaves": [leaf._asdict() for leaf in layer.leaves],
-                        "diagnoses": [diagnosis._asdict() for diagnosis in layer.diagnoses],
-                    }
-                    for layer in self.layers
-                ],
-                "notes": list(self.notes),
+                "leaves": self.leaves,
+                "diagnoses": self.diagnoses,
+                "layers": self.layers,
+                "notes": self.notes,
             }
         )
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """A heat map of the error a leaf, yours beside jax.grad's; saved if a path is given. Needs matplotlib."""
-        from .plot import plot_report
-
-        return plot_report(self, path)
+        return plot_report(self.summary, self.leaves, self.arrays, path)
 
 
 def worst_verdict(leaves: tuple[LeafReport, ...], diagnoses: tuple[Diagnosis, ...]) -> str:
@@ -136,8 +102,9 @@ def worst_verdict(leaves: tuple[LeafReport, ...], diagnoses: tuple[Diagnosis, ..
 
 
 def plain(value: Any) -> Any:
-    """The same without NumPy's numbers, and with None for those that JSON has not: infinities and NaN."""
+    """The same of dicts, lists, strings and numbers only, with None for those that JSON has not: infinities and NaN."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = value._asdict() if hasattr(value, "_asdict") else value
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -16,16 +16,16 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..validation import describe
-from .diagnose.evidence import Diagnosis, distance
-from .experiment import Experiment
+from .probe import Probe
+from .vocabulary import Diagnosis, distance
 
 
-def align(experiment: Experiment, raw: Any, truth: list[Any]) -> tuple[list[Any], list[Diagnosis]]:
+def align(probe: Probe, returned: Any, reference: list[Any]) -> tuple[list[Any], list[Diagnosis]]:
     """Your gradient leaf by leaf (None where there is nothing to compare), and what is wrong with its structure."""
     leaves: list[Any] = []
     findings: list[Diagnosis] = []
-    true, own_names = iter(truth), iter(experiment.names)
-    for what, gradient, tree in zip(("parameters", "x"), raw, experiment.trees, strict=True):
+    references, own_names = iter(reference), iter(probe.names)
+    for what, gradient, tree in zip(("parameters", "x"), returned, probe.trees, strict=True):
         names = [(next(own_names) if floats else name, floats) for name, floats in leaf_names(tree, what)]
         if not names and not jax.tree.leaves(gradient):
             continue
@@ -36,8 +36,8 @@ def align(experiment: Experiment, raw: Any, truth: list[Any]) -> tuple[list[Any]
             if not floats:
                 findings += integer_findings(name, leaf)
                 continue
-            reference = next(true)
-            leaf, finding = leaf_finding(name, leaf, reference, problem is not None)
+            matching = next(references)
+            leaf, finding = leaf_finding(name, leaf, matching, problem is not None)
             leaves.append(leaf)
             findings += finding
     return leaves, findings
@@ -62,17 +62,17 @@ def matched(gradient: Any, tree: PyTree) -> tuple[list[Any], str | None]:
         return structure.flatten_up_to(gradient), None
     except (ValueError, TypeError, KeyError):
         pass
-    mine = jax.tree_util.tree_flatten_with_path(gradient, is_leaf=lambda leaf: leaf is None)[0]
-    by_path = {jax.tree_util.keystr(path): leaf for path, leaf in mine}
+    candidate = jax.tree_util.tree_flatten_with_path(gradient, is_leaf=lambda leaf: leaf is None)[0]
+    by_path = {jax.tree_util.keystr(path): leaf for path, leaf in candidate}
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
     missing = [path for path in paths if path not in by_path]
     surplus = [path for path in by_path if path not in paths]
-    if by_path.keys() & set(paths) or len(mine) != len(paths):
+    if by_path.keys() & set(paths) or len(candidate) != len(paths):
         problem = f"expected {describe(tree)}, got {describe(gradient)}"
         problem += f"; missing: {', '.join(missing)}" if missing else ""
         problem += f"; belongs to nothing: {', '.join(surplus)}" if surplus else ""
         return [by_path.get(path) for path in paths], problem
-    return [leaf for _, leaf in mine], f"expected {describe(tree)}, got {describe(gradient)}"
+    return [leaf for _, leaf in candidate], f"expected {describe(tree)}, got {describe(gradient)}"
 
 
 def tree_finding(what: str, problem: str, names: list[str]) -> Diagnosis:
@@ -87,47 +87,47 @@ def integer_findings(name: str, leaf: Any) -> Iterator[Diagnosis]:
         yield Diagnosis("wrong_tree", text, "return None for integer leaves", 0.0, (name,), rank=0.0)
 
 
-def leaf_finding(name: str, leaf: Any, truth: Any, told: bool) -> tuple[Any, list[Diagnosis]]:
+def leaf_finding(name: str, leaf: Any, reference: Any, told: bool) -> tuple[Any, list[Diagnosis]]:
     """The leaf if it can be compared, else None, and what is wrong with its shape or dtype."""
     if leaf is None or not hasattr(leaf, "shape"):
-        if leaf is not None and np.ndim(leaf) == 0 and isinstance(leaf, (int, float)) and truth.shape == ():
+        if leaf is not None and np.ndim(leaf) == 0 and isinstance(leaf, (int, float)) and reference.shape == ():
             return np.asarray(leaf, np.float64), []
-        text = f"no gradient is returned for {name} {list(truth.shape)}: got {describe(leaf)}"
-        fix = f"return an array {list(truth.shape)} for {name}, zeros if the output does not depend on it"
+        text = f"no gradient is returned for {name} {list(reference.shape)}: got {describe(leaf)}"
+        fix = f"return an array {list(reference.shape)} for {name}, zeros if the output does not depend on it"
         return None, [] if told and leaf is None else [Diagnosis("missing_gradient", text, fix, 0.0, (name,), rank=0.0)]
-    mine = np.asarray(leaf)
-    if mine.shape == truth.shape:
-        if mine.dtype == truth.dtype:
-            return mine, []
-        text = f"your gradient of {name} is {mine.dtype}, {name} itself {truth.dtype}"
+    candidate = np.asarray(leaf)
+    if candidate.shape == reference.shape:
+        if candidate.dtype == reference.dtype:
+            return candidate, []
+        text = f"your gradient of {name} is {candidate.dtype}, {name} itself {reference.dtype}"
         fix = "keep the dtype: look for a constant array, a cast or a NumPy call in the backward"
         diagnosis = Diagnosis("wrong_dtype", text, fix, 0.0, (name,), rank=0.5)
-        return (mine.astype(truth.dtype) if mine.dtype.kind in "fiub" else None), [diagnosis]
-    return None, [shape_finding(name, mine.astype(np.float64), truth)]
+        return (candidate.astype(reference.dtype) if candidate.dtype.kind in "fiub" else None), [diagnosis]
+    return None, [shape_finding(name, candidate.astype(np.float64), reference)]
 
 
-def shape_finding(name: str, mine: Any, truth: Any) -> Diagnosis:
-    shapes = f"your gradient of {name} has shape {list(mine.shape)}, {name} has {list(truth.shape)}"
-    if mine.shape == truth.shape[::-1] and distance(mine.T, truth) < 1e-9:
+def shape_finding(name: str, candidate: Any, reference: Any) -> Diagnosis:
+    shapes = f"your gradient of {name} has shape {list(candidate.shape)}, {name} has {list(reference.shape)}"
+    if candidate.shape == reference.shape[::-1] and distance(candidate.T, reference) < 1e-9:
         text = f"{shapes}: it is the right gradient transposed"
         return Diagnosis("transposed", text, "swap the operands of the product, or transpose", 0.0, (name,), rank=0.0)
-    for axes in subsets(mine.ndim):
+    for axes in subsets(candidate.ndim):
         for keep in (False, True):
-            if np.sum(mine, axes, keepdims=keep).shape == truth.shape:
-                summed = distance(np.sum(mine, axes, keepdims=keep), truth)
+            if np.sum(candidate, axes, keepdims=keep).shape == reference.shape:
+                summed = distance(np.sum(candidate, axes, keepdims=keep), reference)
                 if summed < 1e-9:
                     return summed_finding(name, shapes, axes, summed)
-    for axis in range(truth.ndim):
-        if np.sum(truth, axis).shape == mine.shape and distance(np.sum(truth, axis), mine) < 1e-9:
+    for axis in range(reference.ndim):
+        if np.sum(reference, axis).shape == candidate.shape and distance(np.sum(reference, axis), candidate) < 1e-9:
             text = f"{shapes}: it is the right gradient summed over axis {axis}, which {name} has"
             fix = "keep the axis: an outer product of error and input, not a sum of the Jacobian's rows"
             return Diagnosis("wrong_shape", text, fix, 0.0, (name,), rank=0.0)
-    squeezed = mine.size == truth.size and distance(np.ravel(mine), np.ravel(truth)) < 1e-9
+    squeezed = candidate.size == reference.size and distance(np.ravel(candidate), np.ravel(reference)) < 1e-9
     if squeezed:
         text = f"{shapes}: the values are right, only the shape is not"
-        return Diagnosis("wrong_shape", text, f"reshape it to {list(truth.shape)}", 0.0, (name,), rank=0.0)
+        return Diagnosis("wrong_shape", text, f"reshape it to {list(reference.shape)}", 0.0, (name,), rank=0.0)
     text = f"{shapes}, and no sum over axes or transpose gives the right values"
-    fix = f"return an array of shape {list(truth.shape)}"
+    fix = f"return an array of shape {list(reference.shape)}"
     return Diagnosis("wrong_shape", text, fix, 0.0, (name,), rank=0.0)
 
 

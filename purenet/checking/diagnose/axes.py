@@ -9,19 +9,16 @@ import numpy as np
 
 from ..program.record import Program, Step
 from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
-from .evidence import Diagnosis, Evidence, Leaves, Point, explains
-from .leafwise import names
-from .naming import Factor
+from ..vocabulary import Diagnosis
+from .evidence import Evidence, Leaves, Point, explains, reads_program
 from .values import candidates, describe_value, quiet
 
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
-def other_axes(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def other_axes(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The gradient of the forward with its reductions over another axis: all of them, or those of one expression."""
-    program = evidence.first.program
-    if program is None:
-        return
     lines = list(dict.fromkeys(step.line for step in program.steps if step.op in REDUCTIONS))
     for chosen in [None, *lines] if len(lines) > 1 else [None]:
         for shape, own, other in axis_changes(program):
@@ -29,16 +26,13 @@ def other_axes(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
             def predict(point: Point, chosen: Any = chosen, change: Any = (shape, own, other)) -> Leaves | None:
                 return quiet(lambda c: reduced_otherwise(point, chosen, c), change)
 
-            match = explains(evidence, predict)
-            if match:
+            if match := explains(evidence, predict):
                 where = f" at {chosen}" if chosen is not None else ""
-                text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward that reduces "
+                text = f"your gradient of {match.label} is exactly that of a forward that reduces "
                 text += f"over axis {other} instead of axis {own}{where}: "
                 text += "it couples the examples" if other == 0 else "the wrong axis is summed"
                 fix = f"sum over axis {own} in the backward, as the forward does"
-                rank = 1.5 if match.whole else 2.1
-                leaves = names(evidence, match)
-                yield Diagnosis("coupling", text, fix, match.residual, leaves, str(chosen or ""), rank)
+                yield match.diagnosis("coupling", text, fix, 1.5, 2.1, chosen)
                 return
 
 
@@ -58,7 +52,7 @@ def reduced_otherwise(point: Point, chosen: Any, change: tuple[tuple[int, ...], 
     shape, own, other = change
     lost = {own: shape[:own] + shape[own + 1 :], other: shape[:other] + shape[other + 1 :]}
     steps = tuple(
-        turned_step(program, step, change, lost) if chosen is None or step.line == chosen else step
+        with_other_axis(program, step, change, lost) if chosen is None or step.line == chosen else step
         for step in program.steps
     )
     try:
@@ -66,11 +60,11 @@ def reduced_otherwise(point: Point, chosen: Any, change: tuple[tuple[int, ...], 
         found = gradients(again, sweep(again, point.dys))
     except (ValueError, IndexError, TypeError):
         return None
-    fits = all(np.shape(a) == np.shape(b) for a, b in zip(found, point.truth, strict=True))
+    fits = all(np.shape(a) == np.shape(b) for a, b in zip(found, point.reference, strict=True))
     return found if fits else None
 
 
-def turned_step(program: Program, step: Step, change: tuple[tuple[int, ...], int, int], lost: Any) -> Step:
+def with_other_axis(program: Program, step: Step, change: tuple[tuple[int, ...], int, int], lost: Any) -> Step:
     shape, own, other = change
     operand = np.shape(program.values[step.inputs[0]]) if step.inputs else ()
     if step.op in REDUCTIONS and operand == shape and step.params["axes"] == (own,):
@@ -89,11 +83,9 @@ def turned_step(program: Program, step: Step, change: tuple[tuple[int, ...], int
 # The sum that undoes a broadcast, along another axis.
 
 
-def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def other_sums(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A statistic [rows, 1] is used in [rows, columns]: its cotangent is a sum over columns. Over rows instead?"""
-    program = evidence.first.program
-    if program is None:
-        return
     for reduction, step in enumerate(program.steps):
         if step.op not in REDUCTIONS or len(step.params["axes"]) != 1 or step.outputs[0] not in program.active:
             continue
@@ -105,16 +97,13 @@ def other_sums(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                     def predict(point: Point, at: tuple = (reduction, q, operand, own, other, inside)) -> Leaves | None:
                         return quiet(lambda place: summed_otherwise(point, *place), at)
 
-                    match = explains(evidence, predict)
-                    if match:
-                        text = f"in your gradient of {evidence.label(match.leaves)}, the sum that belongs to "
+                    if match := explains(evidence, predict):
+                        text = f"in your gradient of {match.label}, the sum that belongs to "
                         text += (
                             f"{describe_value(evidence, step.outputs[0])} runs over axis {other} instead of axis {own}"
                         )
                         fix = f"sum over axis {own}, the axis that the forward reduces"
-                        rank = 1.5 if match.whole else 2.0
-                        leaves = names(evidence, match)
-                        yield Diagnosis("coupling", text, fix, match.residual, leaves, str(step.line), rank)
+                        yield match.diagnosis("coupling", text, fix, 1.5, 2.0, step.line)
                         return
 
 
@@ -180,4 +169,4 @@ def summed_otherwise(
         np.ones_like(program.values[step.outputs[0]]),
     )
     extra = (np.broadcast_to(summed, shape) - np.broadcast_to(right, shape)) * slope
-    return [t + e for t, e in zip(point.truth, from_value(program, step.inputs[0], extra), strict=True)]
+    return [t + e for t, e in zip(point.reference, from_value(program, step.inputs[0], extra), strict=True)]

@@ -15,11 +15,11 @@ import numpy as np
 from ..program.record import Program, Step, is_floating
 from ..program.rules import Rule
 from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
-from .evidence import Diagnosis, Evidence, Leaves, Point, explains, explains_scaled, norm
+from ..vocabulary import Diagnosis, norm
+from .evidence import Evidence, Leaves, Point, explains, explains_scaled, reads_program
 from .functions import FUNCTIONS, row_rules
-from .leafwise import names
-from .local import complement, proportional
-from .naming import Factor, decode
+from .local import proportional
+from .local_rules import complement
 from .operands import ARITHMETIC, rearranged
 from .values import describe_value, quiet
 
@@ -126,24 +126,21 @@ def between(program: Program, ancestors: dict[int, frozenset[int]], enters: int,
     return tuple(sorted({program.maker[n] for n in inside}))
 
 
-def expressions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def expressions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """One expression of the source, or the layer as a whole."""
-    program = evidence.first.program
-    if program is not None:
-        yield from mistaken(evidence, known, blocks(program), 0.0)
+    return mistaken(evidence, program, blocks(program), 0.0)
 
 
-def compositions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def compositions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """Several expressions that make one function."""
-    program = evidence.first.program
-    if program is not None:
-        yield from mistaken(evidence, known, passages(program), 0.3)
+    return mistaken(evidence, program, passages(program), 0.3)
 
 
 def row_mistakes(evidence: Evidence, block: Block) -> Iterator[tuple[str, str, str, Callable[..., Any], float]]:
     """Rules that couple a row, where a block may be a softmax or its logarithm."""
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     x, y = program.values[block.enters], program.values[block.leaves]
     probabilities = [axis for axis in range(y.ndim) if np.allclose(np.sum(y, axis), 1)]
     logarithms = [axis for axis in range(y.ndim) if np.allclose(np.sum(np.exp(np.minimum(y, 1)), axis), 1)]
@@ -163,9 +160,8 @@ def rule_at(x: Any, y: Any, k: int, dy: Any) -> Any:
     return rules[k][1](dy) if k < len(rules) else None
 
 
-def mistaken(evidence: Evidence, known: list[Factor], found: list[Block], later: float) -> Iterator[Diagnosis]:
-    program = evidence.first.program
-    assert program is not None
+def mistaken(evidence: Evidence, program: Program, found: list[Block], later: float) -> Iterator[Diagnosis]:
+    program = evidence.first.recorded
     for block in found:
         for what, fix, kind, change, rank in itertools.chain(block_mistakes(), row_mistakes(evidence, block)):
 
@@ -173,18 +169,16 @@ def mistaken(evidence: Evidence, known: list[Factor], found: list[Block], later:
                 return block_parts(point, block, change)
 
             for match, c in explains_scaled(evidence, parts):
-                factor = decode(c, known)
+                factor = evidence.factor(c)
                 if abs(c) < 1e-9 or factor.rank >= 2:
                     continue
                 times = "" if abs(c - 1) < 1e-6 else f", times {factor.text}"
                 where = describe_value(evidence, block.leaves)
                 if later:
                     where += f" as a function of {describe_value(evidence, block.enters)}"
-                text = f"in your gradient of {evidence.label(match.leaves)}, {where}: {what}{times}"
-                penalty = (0.0 if match.whole else 0.6) + (0.0 if not times else 0.5 + factor.rank)
-                line = str(program.steps[block.steps[-1]].line)
-                leaves = names(evidence, match)
-                yield Diagnosis(kind, text, fix, match.residual, leaves, line, rank + penalty + later)
+                text = f"in your gradient of {match.label}, {where}: {what}{times}"
+                total = rank + later + (0.5 + factor.rank if times else 0.0)
+                yield match.diagnosis(kind, text, fix, total, total + 0.6, program.steps[block.steps[-1]].line)
 
 
 def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple[Leaves, Leaves] | None:
@@ -204,7 +198,7 @@ def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple
         return None
     if proportional(other, right):
         return None
-    base = [t - c for t, c in zip(point.truth, from_value(program, block.enters, right), strict=True)]
+    base = [t - c for t, c in zip(point.reference, from_value(program, block.enters, right), strict=True)]
     return base, from_value(program, block.enters, other)
 
 
@@ -279,11 +273,9 @@ def block_mistakes() -> Iterator[tuple[str, str, str, Callable[..., Any], float]
     yield "its Jacobian is not transposed", "multiply by the transposed Jacobian", "wrong_operand", as_transposed, 1.8
 
 
-def constant_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def constant_cotangents(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A constant (times dy, where dy is a scalar) stands where the sum of what comes back belongs."""
-    program = evidence.first.program
-    if program is None:
-        return
     for number, dy in list(evidence.first.cotangents.items()):
         if number in program.inputs or number in program.outputs or np.size(dy) < 2:
             continue
@@ -293,41 +285,33 @@ def constant_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Dia
             if own is None:
                 return None
             scalar = point.dys[0] if len(point.dys) == 1 and not np.ndim(point.dys[0]) else 1.0
-            base = [t - c for t, c in zip(point.truth, from_value(point.recorded, number, own), strict=True)]
+            base = [t - c for t, c in zip(point.reference, from_value(point.recorded, number, own), strict=True)]
             return base, from_value(point.recorded, number, np.ones_like(own) * scalar)
 
         for match, c in explains_scaled(evidence, parts):
-            if abs(c) > 1e-9 and decode(c, known).rank < 2:
-                text = f"in your gradient of {evidence.label(match.leaves)}, the cotangent of "
-                text += f"{describe_value(evidence, number)} is the constant {decode(c, known).text} (times dy): what "
+            if abs(c) > 1e-9 and evidence.factor(c).rank < 2:
+                text = f"in your gradient of {match.label}, the cotangent of {describe_value(evidence, number)} is the "
+                text += f"constant {evidence.factor(c).text} (times dy): what "
                 text += "comes back from its uses is not summed up"
                 fix = "sum the contributions of everything that uses the value (its count, where each is 1)"
-                leaves = names(evidence, match)
-                yield Diagnosis("wrong_cotangent", text, fix, match.residual, leaves, "", 2.1 + 0.2 * (not match.whole))
+                yield match.diagnosis("wrong_cotangent", text, fix, 2.1, 2.3)
 
 
 # The same expression at several places: every call of one function.
 
 
-def repeated_expressions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def repeated_expressions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A mistake in a function is made at each of its calls: all are changed together."""
-    program = evidence.first.program
-    if program is None:
-        return
     for line, found in calls(program).items():
         for what, fix, kind, change, rank in block_mistakes():
 
             def predict(point: Point, found: list[Block] = found, change: Any = change) -> Leaves | None:
-                return quiet(lambda c: retold_calls(point, found, c), change)
+                return quiet(lambda c: regradient_calls(point, found, c), change)
 
-            match = explains(evidence, predict)
-            if match:
-                text = (
-                    f"in your gradient of {evidence.label(match.leaves)}, at each of its {len(found)} calls, {line}: "
-                )
-                leaves = names(evidence, match)
-                rank -= 0.05 if match.whole else 0.0
-                yield Diagnosis(kind, text + what, fix, match.residual, leaves, str(line), rank)
+            if match := explains(evidence, predict):
+                text = f"in your gradient of {match.label}, at each of its {len(found)} calls, {line}: "
+                yield match.diagnosis(kind, text + what, fix, rank - 0.05, rank, line)
 
 
 def calls(program: Program) -> dict[Any, list[Block]]:
@@ -351,7 +335,7 @@ def calls(program: Program) -> dict[Any, list[Block]]:
     return {line: list(found_blocks) for found_blocks, line in found.items()}
 
 
-def retold_calls(point: Point, found: list[Block], change: Any) -> Leaves | None:
+def regradient_calls(point: Point, found: list[Block], change: Any) -> Leaves | None:
     """The gradient with the rule of several blocks changed: each becomes one step with a rule of its own."""
     program = point.recorded
     steps = list(program.steps)
@@ -374,11 +358,9 @@ def retold_calls(point: Point, found: list[Block], change: Any) -> Leaves | None
 # The way back of one value, rearranged.
 
 
-def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def rewired(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A cotangent flipped, shifted or transposed on its way back, at one value."""
-    program = evidence.first.program
-    if program is None:
-        return
     for number, dy in list(evidence.first.cotangents.items()):
         if np.size(dy) < 3 or number in program.inputs or not is_floating(program.values[number]):
             continue
@@ -390,15 +372,14 @@ def turned(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 if number not in point.cotangents:
                     return None
                 own = from_value(point.recorded, number, point.cotangents[number])
-                base = [t - c for t, c in zip(point.truth, own, strict=True)]
+                base = [t - c for t, c in zip(point.reference, own, strict=True)]
                 return base, from_value(point.recorded, number, change(point.cotangents[number]))
 
             for match, c in explains_scaled(evidence, parts):
                 if abs(c - 1) < 1e-6:
                     where = describe_value(evidence, number)
-                    text = f"in your gradient of {evidence.label(match.leaves)}, the cotangent of {where} is {what}"
+                    text = f"in your gradient of {match.label}, the cotangent of {where} is {what}"
                     fix = "undo the arrangement of the forward exactly: the same axes, in the reverse order"
-                    rank = 1.9 if match.whole else 2.3
                     kind = "transposed" if "transposed" in what else "shifted"
                     kind = "flipped" if "flipped" in what else kind
-                    yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), "", rank)
+                    yield match.diagnosis(kind, text, fix, 1.9, 2.3)

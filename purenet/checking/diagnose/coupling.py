@@ -7,47 +7,47 @@ from typing import Any
 
 import numpy as np
 
-from .evidence import EXPLAINED, Diagnosis, Evidence, Leaves, Point, norm, residual
-from .naming import Factor
+from ..vocabulary import Diagnosis, norm
+from .evidence import EXPLAINED, Evidence, Leaves, Point, residual
 
 MOST_OUTPUTS = 400
 
 
 def jacobians(evidence: Evidence, point: Point, k: int) -> tuple[list[Any], list[Any]]:
-    """(yours, truth): for each leaf [outputs, leaf], by one backward an output element."""
-    yours, truth = [], []
+    """(candidate, reference): for each leaf [outputs, leaf], by one backward an output element."""
+    candidate, reference = [], []
     dy = point.dys[k]
     for place in range(dy.size):
         unit = np.zeros(dy.size)
         unit[place] = 1.0
         dys = [unit.reshape(dy.shape) if j == k else 0 * d for j, d in enumerate(point.dys)]
-        yours.append(evidence.hand(point.inputs, dys))
-        truth.append(evidence.truth(point.inputs, dys))
-    return columns(yours), columns(truth)
+        candidate.append(evidence.candidate(point.inputs, dys))
+        reference.append(evidence.reference(point.inputs, dys))
+    return columns(candidate), columns(reference)
 
 
 def columns(rows: list[Leaves]) -> list[Any]:
     return [np.stack([np.ravel(leaf) for leaf in column]) for column in zip(*rows, strict=True)]
 
 
-def coupled(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def coupled(evidence: Evidence) -> Iterator[Diagnosis]:
     """Compare the patterns of the two Jacobians: diagonal where it is full, other examples where there are none."""
     if not evidence.linear:
         return
     for k, dy in enumerate(evidence.first.dys):
         if not 1 < dy.size <= MOST_OUTPUTS:
             continue
-        mine, true = jacobians(evidence, evidence.first, k)
+        candidate, reference = jacobians(evidence, evidence.first, k)
         for i in evidence.wrong:
             shape = evidence.first.inputs[i].shape
-            if shape == dy.shape and is_diagonal_of(mine[i], true[i]):
+            if shape == dy.shape and is_diagonal_of(candidate[i], reference[i]):
                 yield diagonal(evidence, i)
-            yield from patterns(evidence, i, mine[i], true[i], dy.shape, shape)
+            yield from patterns(evidence, i, candidate[i], reference[i], dy.shape, shape)
 
 
-def is_diagonal_of(mine: Any, true: Any) -> bool:
-    part = np.diag(np.diag(true))
-    return residual(part, mine, true) < EXPLAINED and norm(true - part) > 1e-9 * norm(true)
+def is_diagonal_of(candidate: Any, reference: Any) -> bool:
+    part = np.diag(np.diag(reference))
+    return residual(part, candidate, reference) < EXPLAINED and norm(reference - part) > 1e-9 * norm(reference)
 
 
 def diagonal(evidence: Evidence, i: int) -> Diagnosis:
@@ -60,13 +60,13 @@ def diagonal(evidence: Evidence, i: int) -> Diagnosis:
 
 
 def patterns(
-    evidence: Evidence, i: int, mine: Any, true: Any, out_shape: tuple[int, ...], in_shape: tuple[int, ...]
+    evidence: Evidence, i: int, candidate: Any, reference: Any, out_shape: tuple[int, ...], in_shape: tuple[int, ...]
 ) -> Iterator[Diagnosis]:
     for out_axis, size in enumerate(out_shape):
         for in_axis, length in enumerate(in_shape):
             if size != length or not 2 < size <= 64:
                 continue
-            first, second = (coupling(j, out_shape, in_shape, out_axis, in_axis) for j in (mine, true))
+            first, second = (coupling(j, out_shape, in_shape, out_axis, in_axis) for j in (candidate, reference))
             if np.array_equal(first, second):
                 continue
             named = pattern_name(first), pattern_name(second)
@@ -102,14 +102,14 @@ def pattern_name(table: Any) -> str:
     return f"in {int(np.sum(table))} of {n * n} pairs"
 
 
-def support(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def support(evidence: Evidence) -> Iterator[Diagnosis]:
     """Where your gradient is zero and the true one is not, and the other way round."""
     for i in evidence.wrong:
         point = evidence.first
-        yours, truth = point.yours[i], point.truth[i]
-        if not norm(truth) or (not np.any(truth == 0) and not np.any(yours == 0)):
+        candidate, reference = point.candidate[i], point.reference[i]
+        if not norm(reference) or (not np.any(reference == 0) and not np.any(candidate == 0)):
             continue
-        extra, missing = (yours != 0) & (truth == 0), (yours == 0) & (truth != 0)
+        extra, missing = (candidate != 0) & (reference == 0), (candidate == 0) & (reference != 0)
         if not np.any(extra) and not np.any(missing):
             continue
         facts = []
@@ -121,21 +121,17 @@ def support(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         if np.any(missing):
             facts.append(f"{int(np.sum(missing))} are zero where the true one is not")
         elsewhere = ~extra & ~missing
-        right = np.allclose(yours[elsewhere], truth[elsewhere], rtol=1e-9, atol=1e-12 * norm(truth))
+        right = np.allclose(candidate[elsewhere], reference[elsewhere], rtol=1e-9, atol=1e-12 * norm(reference))
         text = f"in your gradient of {evidence.names[i]}, " + " and ".join(facts)
         text += "; elsewhere it is right" if right else ""
         fix = "multiply by the forward's gate (x > 0, inside the clip, the mask, the winner)"
         yield Diagnosis("support", text, fix, 0.0, (evidence.names[i],), rank=3.0 if right else 4.5)
 
 
-def localised(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def localised(evidence: Evidence) -> Iterator[Diagnosis]:
     """Only some elements are wrong."""
     for i in evidence.wrong:
-        wrong = sum(
-            (np.abs(p.yours[i] - p.truth[i]) > 1e-9 * np.max(np.abs(p.truth[i]), initial=1e-300)).astype(int)
-            for p in evidence.points
-        )
-        wrong = np.asarray(wrong) > 0
+        wrong = np.any([point.is_wrong(i) for point in evidence.points], 0)
         share = float(np.mean(wrong)) if wrong.size else 0.0
         if not 0 < share < 0.9:
             continue

@@ -7,13 +7,15 @@ inputs and cotangents, so that a coincidence at one of them explains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..program.record import Program
 from ..program.sweep import Cotangents, gradients, sweep
+from ..vocabulary import Diagnosis, distance, norm
 
 EXPLAINED = 1e-6
 ROUNDING = 1e-11
@@ -22,13 +24,13 @@ Leaves = list[Any]
 
 
 class Point(NamedTuple):
-    """One probe: inputs (parameters, then x), cotangents of the outputs, your gradient, the true one, and the
-    recorded forward with its true cotangents, or None where it could not be recorded."""
+    """One probe: inputs (parameters, then x), cotangents of the outputs, the candidate (your gradient), the reference
+    (the true one), and the recorded forward with its true cotangents, or None where it could not be recorded."""
 
     inputs: Leaves
     dys: Leaves
-    yours: Leaves
-    truth: Leaves
+    candidate: Leaves
+    reference: Leaves
     program: Program | None
     cotangents: Cotangents
 
@@ -38,20 +40,39 @@ class Point(NamedTuple):
         assert self.program is not None
         return self.program
 
+    def is_wrong(self, i: int) -> Any:
+        """Which elements of leaf i are wrong."""
+        largest = np.max(np.abs(self.reference[i]), initial=1e-300)
+        return np.abs(self.candidate[i] - self.reference[i]) > 1e-9 * largest
+
+    def unexplained(self, i: int, predicted: Any) -> float:
+        """The part of leaf i's error that a prediction leaves unexplained."""
+        return residual(predicted, self.candidate[i], self.reference[i])
+
+
+class Factor(NamedTuple):
+    """A number with a name; `rank` 0 for the plainest."""
+
+    value: float
+    text: str
+    rank: float
+    cause: str = ""
+
 
 class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
-    `hand(inputs, dys)` and `truth(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear in dy;
-    `data` names arrays that are not differentiated."""
+    `candidate(inputs, dys)` and `reference(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear
+    in dy; `data` names arrays that are not differentiated; `named_factors` are the numbers that have a name here."""
 
     names: tuple[str, ...]
     params: int
     wrong: tuple[int, ...]
     points: tuple[Point, ...]
-    hand: Callable[[Leaves, Leaves], Leaves]
-    truth: Callable[[Leaves, Leaves], Leaves]
+    candidate: Callable[[Leaves, Leaves], Leaves]
+    reference: Callable[[Leaves, Leaves], Leaves]
     linear: bool
     data: tuple[tuple[str, Any], ...] = ()
+    named_factors: tuple[Factor, ...] = ()
 
     @property
     def first(self) -> Point:
@@ -60,53 +81,55 @@ class Evidence(NamedTuple):
     def label(self, leaves: Sequence[int]) -> str:
         return ", ".join(self.names[i] for i in leaves)
 
-    @property
-    def programs(self) -> bool:
-        return all(point.program is not None for point in self.points)
+    def factor(self, value: float) -> Factor:
+        """The plainest name of a number, or its digits."""
+        near = [factor for factor in self.named_factors if abs(value - factor.value) <= 1e-6 * abs(factor.value)]
+        named = min(near, key=lambda factor: factor.rank, default=None)
+        return named or Factor(value, f"{value:.6g}", 2.0)
 
 
 class Match(NamedTuple):
-    """A hypothesis that explains `leaves`; `whole`: all wrong ones, and it leaves the right ones right."""
+    """A hypothesis that explains `leaves`, by their `names`; `whole`: all wrong ones, and it leaves the right ones
+    right."""
 
     leaves: tuple[int, ...]
+    names: tuple[str, ...]
     residual: float
     whole: bool
 
+    @property
+    def label(self) -> str:
+        return ", ".join(self.names)
 
-class Diagnosis(NamedTuple):
-    """One explanation of a wrong gradient.
-
-    `kind` is for programs, `text` one sentence for people, `fix` what to do, `residual` the part of the error that
-    is left unexplained (0 is exact), `leaves` the gradients it explains, `line` where in the forward; `rank` orders
-    explanations, the simplest first.
-    """
-
-    kind: str
-    text: str
-    fix: str
-    residual: float
-    leaves: tuple[str, ...] = ()
-    line: str = ""
-    rank: float = 5.0
+    def diagnosis(
+        self, kind: str, text: str, fix: str, rank: float, partial: float | None = None, line: Any = ""
+    ) -> Diagnosis:
+        """The explanation, at `rank`, or at `partial` where it does not explain all that is wrong."""
+        chosen = rank if self.whole or partial is None else partial
+        return Diagnosis(kind, text, fix, self.residual, self.names, str(line or ""), chosen)
 
 
-def norm(x: Any) -> float:
-    return float(np.sqrt(np.sum(np.square(np.asarray(x, np.float64)))))
+Family = Callable[[Evidence], Iterator[Diagnosis]]
 
 
-def distance(a: Any, b: Any) -> float:
-    """Relative difference of two arrays."""
-    difference = norm(np.asarray(a) - np.asarray(b))
-    return 0.0 if difference == 0 else difference / max(norm(a), norm(b))
+def reads_program(family: Callable[[Evidence, Program], Iterator[Diagnosis]]) -> Family:
+    """A family of hypotheses about the recorded forward: it explains nothing where there is none."""
+
+    @functools.wraps(family)
+    def explain(evidence: Evidence) -> Iterator[Diagnosis]:
+        program = evidence.first.program
+        return iter(()) if program is None else family(evidence, program)
+
+    return explain
 
 
-def residual(predicted: Any, yours: Any, truth: Any) -> float:
-    """The part of (yours - truth) that the prediction leaves unexplained."""
-    left = norm(np.asarray(predicted) - yours)
+def residual(predicted: Any, candidate: Any, reference: Any) -> float:
+    """The part of (candidate - reference) that the prediction leaves unexplained."""
+    left = norm(np.asarray(predicted) - candidate)
     if not np.isfinite(left):
         return np.inf
-    error = norm(yours - truth)
-    return 0.0 if left <= ROUNDING * norm(truth) * EXPLAINED else left / error if error else np.inf
+    error = norm(candidate - reference)
+    return 0.0 if left <= ROUNDING * norm(reference) * EXPLAINED else left / error if error else np.inf
 
 
 def explains(evidence: Evidence, predict: Callable[[Point], Leaves | None]) -> Match | None:
@@ -118,18 +141,19 @@ def explains(evidence: Evidence, predict: Callable[[Point], Leaves | None]) -> M
         if predicted is None:
             return None
         for i in list(left):
-            part = residual(predicted[i], point.yours[i], point.truth[i])
+            part = point.unexplained(i, predicted[i])
             left[i] = max(left[i], part)
             if part > EXPLAINED:
                 del left[i]
         if not left:
             return None
         right = right and all(
-            distance(predicted[i], point.truth[i]) < 1e-6
+            distance(predicted[i], point.reference[i]) < 1e-6
             for i in range(len(evidence.names))
-            if i not in evidence.wrong and norm(point.truth[i])
+            if i not in evidence.wrong and norm(point.reference[i])
         )
-    return Match(tuple(left), max(left.values()), right and len(left) == len(evidence.wrong))
+    names = tuple(evidence.names[i] for i in left)
+    return Match(tuple(left), names, max(left.values()), right and len(left) == len(evidence.wrong))
 
 
 def explains_scaled(
@@ -146,7 +170,7 @@ def explains_scaled(
         c = coefficient(evidence.first, base, term, group)
         if c is None or (found and found[0][0].whole):
             continue
-        rest = [residual(base[i] + c * term[i], evidence.first.yours[i], evidence.first.truth[i]) for i in group]
+        rest = [evidence.first.unexplained(i, base[i] + c * term[i]) for i in group]
         if max(rest) > EXPLAINED:
             continue
 
@@ -161,14 +185,14 @@ def explains_scaled(
 
 
 def coefficient(point: Point, base: Leaves, term: Leaves, group: Sequence[int]) -> float | None:
-    sizes = [(norm(term[i]), norm(point.truth[i])) for i in group]
+    sizes = [(norm(term[i]), norm(point.reference[i])) for i in group]
     if all(size <= 1e-9 * whole for size, whole in sizes):
         return None  # rounding, whose coefficient would be chance
-    across = sum(float(np.sum((point.yours[i] - base[i]) * term[i])) for i in group)
+    across = sum(float(np.sum((point.candidate[i] - base[i]) * term[i])) for i in group)
     square = sum(float(np.sum(np.square(term[i]))) for i in group)
     return across / square if square > 0 and np.isfinite(across) and np.isfinite(square) else None
 
 
-def retold(point: Point, changes: Any) -> Leaves:
+def regradient(point: Point, changes: Any) -> Leaves:
     """The gradient with some local rules changed."""
     return gradients(point.recorded, sweep(point.recorded, point.dys, changes))

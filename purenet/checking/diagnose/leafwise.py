@@ -11,30 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from .evidence import Diagnosis, Evidence, Match, Point, distance, explains, explains_scaled, norm, residual
-from .naming import Factor, decode
+from ..program.record import Program
+from ..vocabulary import Diagnosis, distance, norm
+from .evidence import Evidence, Point, explains, explains_scaled, reads_program
 from .values import candidates, describe_value
 
 
-def scaled(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = c truth."""
-    for match, c in explains_scaled(evidence, lambda point: ([0 * t for t in point.truth], point.truth)):
-        factor = decode(c, known)
-        which = evidence.label(match.leaves)
+def scaled(evidence: Evidence) -> Iterator[Diagnosis]:
+    """candidate = c reference."""
+    for match, c in explains_scaled(evidence, lambda point: ([0 * t for t in point.reference], point.reference)):
+        factor = evidence.factor(c)
         cause = f": {factor.cause}" if factor.cause else ""
-        yield Diagnosis(
-            "scaled",
-            f"your gradient of {which} is {factor.text} times the right one{cause}",
-            f"multiply it by {decode(1 / c, known).text}" if c else "",
-            match.residual,
-            names(evidence, match),
-            rank=1.0 + factor.rank,
-        )
+        text = f"your gradient of {match.label} is {factor.text} times the right one{cause}"
+        fix = f"multiply it by {evidence.factor(1 / c).text}" if c else ""
+        yield match.diagnosis("scaled", text, fix, 1.0 + factor.rank)
 
 
-def zero(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = 0."""
-    empty = [i for i in evidence.wrong if not any(np.any(point.yours[i]) for point in evidence.points)]
+def zero(evidence: Evidence) -> Iterator[Diagnosis]:
+    """candidate = 0."""
+    empty = [i for i in evidence.wrong if not any(np.any(point.candidate[i]) for point in evidence.points)]
     if empty:
         which = evidence.label(empty)
         yield Diagnosis(
@@ -47,13 +42,13 @@ def zero(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
         )
 
 
-def arranged(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours holds the right values in other places."""
+def arranged(evidence: Evidence) -> Iterator[Diagnosis]:
+    """The candidate holds the right values in other places."""
     for i in evidence.wrong:
-        pairs = [(point.yours[i], point.truth[i]) for point in evidence.points]
-        if common_factor(pairs) is not None or not norm(evidence.first.yours[i]):
+        pairs = [(point.candidate[i], point.reference[i]) for point in evidence.points]
+        if common_factor(pairs) is not None or not norm(evidence.first.candidate[i]):
             continue  # a matter of a factor
-        for kind, text, fix, arrange, rank in arrangements(evidence.first.truth[i], evidence.names[i]):
+        for kind, text, fix, arrange, rank in arrangements(evidence.first.reference[i], evidence.names[i]):
             if residual_of(evidence, i, arrange) is not None:
                 yield Diagnosis(kind, text, fix, 0.0, (evidence.names[i],), rank=rank)
                 break
@@ -62,13 +57,13 @@ def arranged(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 
 
 def residual_of(evidence: Evidence, i: int, arrange: Callable[[Any], Any]) -> float | None:
-    """How well `arrange(truth)` explains leaf i, over all points."""
+    """How well `arrange(reference)` explains leaf i, over all points."""
     worst = 0.0
     for point in evidence.points:
-        predicted = arrange(point.truth[i])
-        if predicted.shape != point.yours[i].shape:
+        predicted = arrange(point.reference[i])
+        if predicted.shape != point.candidate[i].shape:
             return None
-        worst = max(worst, residual(predicted, point.yours[i], point.truth[i]))
+        worst = max(worst, point.unexplained(i, predicted))
         if worst > 1e-6:
             return None
     return worst
@@ -91,9 +86,9 @@ def arrangements(leaf: Any, name: str) -> Iterator[tuple[str, str, str, Callable
             )
     for axis in axes:
         if leaf.shape[axis] > 1:
-            for word, reduce in (("summed", np.sum), ("averaged", np.mean)):
+            for how, reduce in (("summed", np.sum), ("averaged", np.mean)):
                 text = (
-                    f"your gradient of {name} is the same all along axis {axis}: the right one {word} over axis {axis}"
+                    f"your gradient of {name} is the same all along axis {axis}: the right one {how} over axis {axis}"
                 )
                 fix = "each slice belongs to its own output: an outer product error x input, not error @ Jacobian; in "
                 fix += "finite differences, move one element at a time, not a whole slice"
@@ -129,47 +124,47 @@ def push(t: Any, shift: int, axis: int) -> Any:
 def shuffled(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
     """The slices along an axis, or all elements, in another order."""
     point, name = evidence.first, evidence.names[i]
-    yours, truth = point.yours[i], point.truth[i]
-    if truth.size < 3 or not norm(truth) or not np.all(np.isfinite(yours)):
+    candidate, reference = point.candidate[i], point.reference[i]
+    if reference.size < 3 or not norm(reference) or not np.all(np.isfinite(candidate)):
         return
-    for axis in range(truth.ndim):
-        order = slice_order(np.moveaxis(yours, axis, 0), np.moveaxis(truth, axis, 0))
+    for axis in range(reference.ndim):
+        order = slice_order(np.moveaxis(candidate, axis, 0), np.moveaxis(reference, axis, 0))
         if order and residual_of(evidence, i, lambda t, axis=axis, order=order: np.take(t, order, axis)) is not None:
             text = f"your gradient of {name} has its slices along axis {axis} in the order {order}"
             yield Diagnosis("permuted", text, "put them back in the forward's order", 0.0, (name,), rank=2.55)
             return
-    pairs = [(np.sort(np.ravel(p.yours[i])), np.sort(np.ravel(p.truth[i]))) for p in evidence.points]
+    pairs = [(np.sort(np.ravel(p.candidate[i])), np.sort(np.ravel(p.reference[i]))) for p in evidence.points]
     if all(distance(a, b) < 1e-7 for a, b in pairs):
         text = f"your gradient of {name} has the right values in wrong places (the same numbers, sorted)"
         fix = "look for a reshape, a flattening order or an index that differs from the forward's"
         yield Diagnosis("permuted", text, fix, 0.0, (name,), rank=2.15)
 
 
-def slice_order(yours: Any, truth: Any) -> list[int] | None:
-    """The order in which slices of `truth` make `yours`, if they do."""
-    n = len(truth)
+def slice_order(candidate: Any, reference: Any) -> list[int] | None:
+    """The order in which slices of `reference` make `candidate`, if they do."""
+    n = len(reference)
     if n > 64 or n < 2:
         return None
-    a, b = yours.reshape(n, -1), truth.reshape(n, -1)
+    a, b = candidate.reshape(n, -1), reference.reshape(n, -1)
     gaps = np.linalg.norm(a[:, None] - b[None], axis=-1)
     order = np.argmin(gaps, 1)
     exact = gaps[np.arange(n), order] <= 1e-7 * (np.linalg.norm(b[order], axis=-1) + 1e-300)
     return [int(k) for k in order] if np.all(exact) and sorted(order) == list(range(n)) else None
 
 
-def swapped(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours of one leaf is the truth of another."""
+def swapped(evidence: Evidence) -> Iterator[Diagnosis]:
+    """The candidate of one leaf is the reference of another."""
     for i in evidence.wrong:
         for j, name in enumerate(evidence.names):
-            shapes = evidence.first.truth[i].shape, evidence.first.truth[j].shape
+            shapes = evidence.first.reference[i].shape, evidence.first.reference[j].shape
             if i == j or np.prod(shapes[0]) != np.prod(shapes[1]):
                 continue
             for how, arrange in (("", lambda t: t), (", transposed", np.transpose)):
-                moved = [(p.yours[i], arrange(p.truth[j]).reshape(shapes[0])) for p in evidence.points]
+                moved = [(p.candidate[i], arrange(p.reference[j]).reshape(shapes[0])) for p in evidence.points]
                 c = common_factor(moved)
-                if c is not None and (c == 1 or decode(c, known).rank < 0.5):
+                if c is not None and (c == 1 or evidence.factor(c).rank < 0.5):
                     both = j in evidence.wrong
-                    times = "" if c == 1 else f"{decode(c, known).text} times "
+                    times = "" if c == 1 else f"{evidence.factor(c).text} times "
                     text = f"your gradient of {evidence.names[i]} is {times}the right gradient of {name}{how}: "
                     text += "two are swapped" if both else "a factor is missing, or the wrong one is returned"
                     fix = "return each gradient under the name of what it belongs to"
@@ -190,32 +185,31 @@ def common_factor(pairs: list[tuple[Any, Any]]) -> float | None:
     return 1.0 if abs(c - 1) < 1e-7 else c
 
 
-def misspread(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def wrong_broadcast(evidence: Evidence) -> Iterator[Diagnosis]:
     """dy spread over a leaf along another axis of the same length."""
     if len(evidence.first.dys) != 1 or not evidence.linear or not evidence.first.dys[0].ndim:
         return
     dy = evidence.first.dys[0]
     for i in evidence.wrong:
-        shape = evidence.first.truth[i].shape
+        shape = evidence.first.reference[i].shape
         for axes in itertools.combinations(range(len(shape)), dy.ndim) if len(shape) > dy.ndim else ():
             if tuple(shape[a] for a in axes) != dy.shape:
                 continue
             others = tuple(a for a in range(len(shape)) if a not in axes)
 
             def predict(point: Point, others: tuple[int, ...] = others, shape: tuple = shape) -> list[Any]:
-                ones = evidence.truth(point.inputs, [np.ones_like(d) for d in point.dys])
+                ones = evidence.reference(point.inputs, [np.ones_like(d) for d in point.dys])
                 spread = np.expand_dims(point.dys[0], others)
                 return [leaf * spread if leaf.shape == shape else leaf for leaf in ones]
 
-            match = explains(evidence, predict)
-            if match:
-                text = f"in your gradient of {evidence.label(match.leaves)}, dy is spread along axis "
+            if match := explains(evidence, predict):
+                text = f"in your gradient of {match.label}, dy is spread along axis "
                 text += f"{', '.join(map(str, others))}, where it belongs along another axis of the same length"
                 fix = "put the new axis where the forward's reduction removed one: dy[:, None], not dy[None, :]"
-                yield Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), rank=1.3)
+                yield match.diagnosis("wrong_cotangent", text, fix, 1.3)
 
 
-def permuted_axes(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def permuted_axes(evidence: Evidence) -> Iterator[Diagnosis]:
     """An axis that is split in parts: neighbours and halves mixed up, in the cotangent alone or in values too."""
     if len(evidence.first.dys) != 1 or not evidence.linear:
         return
@@ -229,13 +223,12 @@ def permuted_axes(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis
                 def predict(point: Point, order: Any = order, axis: int = axis, all_: bool = everything) -> list[Any]:
                     return conjugated(evidence, point, order, axis, all_)
 
-                match = explains(evidence, predict)
-                if match:
-                    text = f"in your gradient of {evidence.label(match.leaves)}, axis {axis} of the output ({size}) is "
+                if match := explains(evidence, predict):
+                    text = f"in your gradient of {match.label}, axis {axis} of the output ({size}) is "
                     text += f"split the other way: {parts} interleaved parts where the forward has contiguous ones, or "
                     text += "the reverse (a reshape to the transposed shape, or [0::2] for halves)"
                     fix = "reshape and slice in the backward exactly as in the forward"
-                    yield Diagnosis("permuted", text, fix, match.residual, names(evidence, match), rank=1.7)
+                    yield match.diagnosis("permuted", text, fix, 1.7)
 
 
 def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everything: bool) -> list[Any]:
@@ -251,21 +244,21 @@ def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everythi
     inputs = point.inputs
     if everything:
         inputs = [x if along(x) is None else np.take(x, order, along(x)) for x in inputs]
-    found = evidence.truth(inputs, dys)
+    found = evidence.reference(inputs, dys)
     return [g if along(g) is None else np.take(g, back, along(g)) for g in found]
 
 
-def extra(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = truth + c (something known)."""
+def extra(evidence: Evidence) -> Iterator[Diagnosis]:
+    """candidate = reference + c (something known)."""
     for what, fix, term, rank in extra_terms(evidence):
 
         def parts(point: Point, term: Any = term) -> Any:
-            return point.truth, [term(point, i) for i in range(len(evidence.names))]
+            return point.reference, [term(point, i) for i in range(len(evidence.names))]
 
         for match, c in explains_scaled(evidence, parts):
-            text = f"your gradient of {evidence.label(match.leaves)} is the right one plus {c:.6g} times {what}"
+            text = f"your gradient of {match.label} is the right one plus {c:.6g} times {what}"
             text += ": the skip path is dropped" if "cotangent" in what and abs(c + 1) < 1e-6 else ""
-            yield Diagnosis("extra_term", text, fix, match.residual, names(evidence, match), rank=rank)
+            yield match.diagnosis("extra_term", text, fix, rank)
 
 
 def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point, int], Any], float]]:
@@ -292,10 +285,10 @@ def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point,
             )
 
 
-def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = truth + c dy (a value of the forward, or 1), where dy is a scalar or of the leaf's shape."""
-    program = evidence.first.program
-    if program is None or len(evidence.first.dys) != 1:
+@reads_program
+def extra_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+    """candidate = reference + c dy (a value of the forward, or 1), where dy is a scalar or of the leaf's shape."""
+    if len(evidence.first.dys) != 1:
         return
     values: list[tuple[str, Callable[[Point], Any]]] = [("dy", lambda point: np.ones_like(point.dys[0]))]
     for number in candidates(program):
@@ -304,16 +297,14 @@ def extra_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
     for what, value in values:
 
         def parts(point: Point, value: Callable[[Point], Any] = value) -> Any:
-            return point.truth, [times_dy(point, value(point), leaf) for leaf in point.inputs]
+            return point.reference, [times_dy(point, value(point), leaf) for leaf in point.inputs]
 
         for match, c in explains_scaled(evidence, parts):
-            factor = decode(c, known)
-            text = f"your gradient of {evidence.label(match.leaves)} is the right one plus {factor.text} times {what}"
+            factor = evidence.factor(c)
+            text = f"your gradient of {match.label} is the right one plus {factor.text} times {what}"
             text = text.replace("plus -", "minus ")
             fix = "a term is missing, or is there that does not belong"
-            yield Diagnosis(
-                "extra_term", text, fix, match.residual, names(evidence, match), rank=2.6 + 0.1 * factor.rank
-            )
+            yield match.diagnosis("extra_term", text, fix, 2.6 + 0.1 * factor.rank)
 
 
 def times_dy(point: Point, value: Any, leaf: Any) -> Any:
@@ -328,7 +319,3 @@ def times_dy(point: Point, value: Any, leaf: Any) -> Any:
 
 def same_shape(value: Any, like: Any) -> Any:
     return value if value.shape == like.shape else np.zeros_like(like)
-
-
-def names(evidence: Evidence, match: Match) -> tuple[str, ...]:
-    return tuple(evidence.names[i] for i in match.leaves)

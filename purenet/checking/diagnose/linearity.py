@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .evidence import Diagnosis, Evidence, Leaves, Point, distance, explains, norm
-from .naming import Factor
+from ..vocabulary import Diagnosis, distance, norm
+from .evidence import Evidence, Leaves, Point, explains
 
 RELATIVE = 1e-9
 
@@ -25,7 +25,7 @@ def is_linear(evidence: Evidence) -> bool:
         return True
     one, other = point.dys, [np.flip(dy) * 1.5 for dy in point.dys]
     at_zero, at_one, at_other, at_sum, at_large = (
-        flat(evidence.hand(point.inputs, dys))
+        flat(evidence.candidate(point.inputs, dys))
         for dys in (
             [0 * dy for dy in one],
             one,
@@ -42,7 +42,7 @@ def is_linear(evidence: Evidence) -> bool:
     )
 
 
-def nonlinear(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def nonlinear(evidence: Evidence) -> Iterator[Diagnosis]:
     """What your backward does with dy, when it is not linear in it."""
     if evidence.linear:
         return
@@ -55,11 +55,11 @@ def nonlinear(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 
 def ignored(evidence: Evidence) -> Iterator[Diagnosis]:
     point = evidence.first
-    other = evidence.hand(point.inputs, [-3 * np.flip(dy) + 1 for dy in point.dys])
-    same = [i for i in evidence.wrong if norm(point.yours[i]) and distance(other[i], point.yours[i]) < 1e-12]
+    other = evidence.candidate(point.inputs, [-3 * np.flip(dy) + 1 for dy in point.dys])
+    same = [i for i in evidence.wrong if norm(point.candidate[i]) and distance(other[i], point.candidate[i]) < 1e-12]
     if not same:
         return
-    match = explains(evidence, lambda p: evidence.truth(p.inputs, [np.ones_like(dy) for dy in p.dys]))
+    match = explains(evidence, lambda p: evidence.reference(p.inputs, [np.ones_like(dy) for dy in p.dys]))
     jacobian = match is not None and set(same) <= set(match.leaves)
     text = f"your gradient of {evidence.label(same)} does not depend on the upstream cotangent dy"
     text += ": it is the right one for dy = 1, so dy is never multiplied in" if jacobian else ": dy is ignored"
@@ -98,14 +98,11 @@ def misused(evidence: Evidence) -> Iterator[Diagnosis]:
     for what, change, fix in MISUSES:
 
         def predict(point: Point, change: Any = change) -> Leaves:
-            return evidence.truth(point.inputs, [change(dy) for dy in point.dys])
+            return evidence.reference(point.inputs, [change(dy) for dy in point.dys])
 
-        match = explains(evidence, predict)
-        if match:
-            which = evidence.label(match.leaves)
-            text = f"your gradient of {which} is not linear in the upstream cotangent: it uses dy {what}"
-            leaves = tuple(evidence.names[i] for i in match.leaves)
-            yield Diagnosis("not_linear", text, fix, match.residual, leaves, rank=0.3)
+        if match := explains(evidence, predict):
+            text = f"your gradient of {match.label} is not linear in the upstream cotangent: it uses dy {what}"
+            yield match.diagnosis("not_linear", text, fix, 0.3)
 
 
 def symptom(evidence: Evidence) -> Diagnosis:
@@ -113,7 +110,7 @@ def symptom(evidence: Evidence) -> Diagnosis:
     point = evidence.first
 
     def size(factor: float) -> float:
-        return norm(flat(evidence.hand(point.inputs, [factor * dy for dy in point.dys])))
+        return norm(flat(evidence.candidate(point.inputs, [factor * dy for dy in point.dys])))
 
     at_zero, once, twice = size(0.0), size(1.0), size(2.0)
     if at_zero > RELATIVE * once:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .evidence import Evidence
-
-
-class Factor(NamedTuple):
-    """A number with a name; `rank` 0 for the plainest."""
-
-    value: float
-    text: str
-    rank: float
-    cause: str = ""
+from .evidence import Evidence, Factor
 
 
 def sizes(evidence: Evidence) -> dict[int, str]:
@@ -167,13 +158,6 @@ def constant_factors(value: float, name: str) -> list[Factor]:
         Factor(-value, f"-{value:.6g}", 0.7, f"a factor is too many and the sign is flipped: {name}"),
         Factor(-1 / value, f"-1/({value:.6g})", 0.7, f"a factor is missing and the sign is flipped: {name}"),
     ]
-
-
-def decode(value: float, known: list[Factor]) -> Factor:
-    """The plainest name of a number, or its digits."""
-    near = [factor for factor in known if abs(value - factor.value) <= 1e-6 * abs(factor.value)]
-    named = min(near, key=lambda factor: factor.rank, default=None)
-    return named or Factor(value, f"{value:.6g}", 2.0)
 
 
 def number_list(values: Any) -> str:

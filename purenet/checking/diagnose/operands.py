@@ -15,21 +15,20 @@ import numpy as np
 
 from ..program.record import Program, Step, place_of
 from ..program.rules import UNARY
+from ..program.source import op_name
 from ..program.sweep import pull
-from .evidence import Diagnosis, Evidence, Match
-from .leafwise import names
-from .local import SELECTING, Local, Unit, active_operands, explains_local, units
-from .naming import Factor
-from .values import candidates, describe_value, word
+from ..vocabulary import Diagnosis
+from .evidence import Evidence, Match, reads_program
+from .local import Unit, active_operands, explains_local, units
+from .local_rules import SELECTING, Local
+from .values import candidates, describe_value
 
 OUTPUT = -1
 
 
-def operands(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def operands(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The pull of one operand reads another one: it may have been transposed, stale, or of another step."""
-    program = evidence.first.program
-    if program is None:
-        return
     numbers = candidates(program)
     for unit in units(program):
         step = program.steps[unit.steps[-1]]
@@ -85,8 +84,7 @@ def replacements(
 ) -> Iterator[tuple[str, str, Source, float]]:
     """What may stand where a saved operand belongs. Of a loop the last turn is looked at: in the first, where the
     state is zero, different values are equal."""
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     step = program.steps[unit.steps[-1]]
     number = saved_number(step, saved)
     value = program.values[number]
@@ -125,19 +123,18 @@ def sums_of_two(
     evidence: Evidence, unit: Unit, saved: int, numbers: list[int]
 ) -> Iterator[tuple[str, str, Source, float]]:
     """The saved operand with another value of its shape added or subtracted."""
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     step = program.steps[unit.steps[0]]
     number = saved_number(step, saved)
     shape = np.shape(program.values[number])
     for other in numbers if len(unit.steps) == 1 and step.op not in UNARY else ():
         if other != number and np.shape(program.values[other]) == shape:
-            for sign, word in ((1, "plus"), (-1, "minus")):
+            for sign, how in ((1, "plus"), (-1, "minus")):
 
                 def source(program: Program, step: Step, other: int = other, sign: int = sign) -> Any:
                     return program.values[saved_number(step, saved)] + sign * program.values[other]
 
-                yield f"{{}} {word} {describe_value(evidence, other)} in place of {{}}", SAVED, source, 2.2
+                yield f"{{}} {how} {describe_value(evidence, other)} in place of {{}}", SAVED, source, 2.2
 
 
 SAVED = "save and read the value that the forward used at this place"
@@ -226,20 +223,17 @@ def operand_diagnosis(
     evidence: Evidence, step: Step, saved: int, what: str, fix: str, match: Match, rank: float
 ) -> Diagnosis:
     at = f" at {step.line}" if step.line.text else ""
-    said = what.replace("{}", describe_value(evidence, saved_number(step, saved)))
-    text = f"in your gradient of {evidence.label(match.leaves)}, {word(step.op)}{at} reads {said}"
-    rank += 0.0 if match.whole else 0.6
-    return Diagnosis("wrong_operand", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+    phrase = what.replace("{}", describe_value(evidence, saved_number(step, saved)))
+    text = f"in your gradient of {match.label}, {op_name(step.op)}{at} reads {phrase}"
+    return match.diagnosis("wrong_operand", text, fix, rank, rank + 0.6, step.line)
 
 
 # Another step's cotangent.
 
 
-def other_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def other_cotangents(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The right rule of an operation, fed the cotangent of another value: db from dy where dz belongs."""
-    program = evidence.first.program
-    if program is None:
-        return
     for unit in units(program):
         step = program.steps[unit.steps[-1]]
         if len(step.outputs) != 1 or step.outputs[0] not in evidence.first.cotangents:
@@ -250,14 +244,14 @@ def other_cotangents(evidence: Evidence, known: list[Factor]) -> Iterator[Diagno
                 if other == step.outputs[0] or np.shape(dy) != shape or np.size(dy) < 2:
                     continue
                 source = same_turn_cotangent(evidence, program, step, other)
-                if source is None or (len(unit.steps) > 1 and not turned_with(program, step, other)):
+                if source is None or (len(unit.steps) > 1 and not in_same_turn(program, step, other)):
                     continue
                 for match, c in explains_local(evidence, unit, operand, fed(operand, source)):
                     if abs(c - 1) < 1e-6:
                         yield cotangent_diagnosis(evidence, step, other, match)
 
 
-def turned_with(program: Program, step: Step, other: int) -> bool:
+def in_same_turn(program: Program, step: Step, other: int) -> bool:
     """Whether a value is made in the same turn of the loop as a step is in."""
     return other in program.maker and program.steps[program.maker[other]].turn == step.turn
 
@@ -265,7 +259,7 @@ def turned_with(program: Program, step: Step, other: int) -> bool:
 def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other: int) -> Source | None:
     """The cotangent of a value, or of what its operation makes in the turn of the step at hand."""
     found = {id(point.recorded): point.cotangents for point in evidence.points}
-    if not turned_with(program, step, other) or not step.turn:
+    if not in_same_turn(program, step, other) or not step.turn:
         return cotangent(evidence, other)
     made = program.steps[program.maker[other]]
     j = made.outputs.index(other)
@@ -286,12 +280,10 @@ def fed(operand: int, source: Source) -> Local:
 
 
 def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match) -> Diagnosis:
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     at = f" at {step.line}" if step.line.text else ""
-    mine = "dy" if other in program.outputs else f"the cotangent of {describe_value(evidence, other)}"
-    text = f"your gradient of {evidence.label(match.leaves)} passes {word(step.op)}{at} with {mine} instead of the "
+    own = "dy" if other in program.outputs else f"the cotangent of {describe_value(evidence, other)}"
+    text = f"your gradient of {match.label} passes {op_name(step.op)}{at} with {own} instead of the "
     text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
     fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
-    rank = 1.85 if match.whole else 2.0
-    return Diagnosis("wrong_cotangent", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+    return match.diagnosis("wrong_cotangent", text, fix, 1.85, 2.0, step.line)

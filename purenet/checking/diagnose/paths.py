@@ -1,7 +1,7 @@
 """Path attribution: a gradient is the sum over all paths from output to leaf; which one is missing, doubled, flipped?
 
 With the cotangent of one value, or of one use of it, multiplied by g instead of 1, the gradient is
-truth + (g - 1) c, where c is what flows through there. One division tells whether some g explains your gradient:
+reference + (g - 1) c, where c is what flows through there. One division tells whether some g explains your gradient:
 g = 0 is a path that was forgotten, 2 one counted twice, -1 a wrong sign.
 """
 
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program
+from ..program.source import op_name
 from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
-from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, explains_scaled, norm, retold
-from .leafwise import names
-from .naming import Factor, decode, number_list
+from ..vocabulary import Diagnosis, norm
+from .evidence import Evidence, Leaves, Match, Point, explains, explains_scaled, reads_program, regradient
+from .naming import number_list
 from .slices import fitted_residual, slice_weights
-from .values import describe_value, last_of_line, word
+from .values import describe_value, last_of_line
 
 Node = tuple[int, int]  # (step, operand) is one use of a value; (-1, number) the value, all uses together
 
@@ -55,64 +56,52 @@ def contribution(point: Point, node: Node) -> Leaves | None:
     return None if dy is None else from_value(program, number, dy)
 
 
-def single_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    program = evidence.first.program
-    if program is None:
-        return
+@reads_program
+def single_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     grouped: dict[tuple, list[tuple[Node, Match, float]]] = {}
     for node in nodes(program):
 
         def parts(point: Point, node: Node = node) -> Any:
             through = contribution(point, node)
-            return None if through is None else (point.truth, through)
+            return None if through is None else (point.reference, through)
 
         for match, c in explains_scaled(evidence, parts):
             grouped.setdefault((match.leaves, match.whole, round(c, 6)), []).append((node, match, c))
     for (_, whole, _), found in grouped.items():
-        yield path_diagnosis(evidence, known, found, whole)
+        yield path_diagnosis(evidence, found, whole)
 
 
-def path_diagnosis(
-    evidence: Evidence, known: list[Factor], found: list[tuple[Node, Match, float]], whole: bool
-) -> Diagnosis:
+def path_diagnosis(evidence: Evidence, found: list[tuple[Node, Match, float]], whole: bool) -> Diagnosis:
     _, match, c = found[0]
-    where = describe_nodes(evidence, [node for node, _, _ in found])
-    which = evidence.label(match.leaves)
-    factor = decode(1 + c, known)
+    path = f"the path through {describe_nodes(evidence, [node for node, _, _ in found])}"
+    own, factor = f"your gradient of {match.label}", evidence.factor(1 + c)
     rank = 1.6 if whole else 2.3
     if abs(c + 1) < 1e-6:
-        kind, text = (
-            "path_missing",
-            f"the path through {where} is missing in your gradient of {which}: treated as constant",
-        )
+        kind, text = "path_missing", f"{path} is missing in {own}: treated as constant"
         fix = "add the term that this path contributes"
     elif abs(c - 1) < 1e-6:
-        kind, text = "path_doubled", f"the path through {where} is counted twice in your gradient of {which}"
+        kind, text = "path_doubled", f"{path} is counted twice in {own}"
         fix, rank = "count it once", rank + 0.1
     elif abs(c + 2) < 1e-6:
-        kind, text = "path_sign", f"the path through {where} has the wrong sign in your gradient of {which}"
+        kind, text = "path_sign", f"{path} has the wrong sign in {own}"
         fix, rank = "flip the sign of this term", rank + 0.1
     else:
-        kind = "path_scaled"
-        cause = f": {factor.cause}" if factor.cause else ""
-        text = f"the path through {where} is {factor.text} times too large in your gradient of {which}{cause}"
-        text = text.replace("times too large", "times the right one")
-        fix, rank = f"multiply this term by {decode(1 / (1 + c), known).text}", rank + 0.2 + factor.rank
+        kind, text = "path_scaled", f"{path} is {factor.text} times the right one in {own}"
+        text += f": {factor.cause}" if factor.cause else ""
+        fix, rank = f"multiply this term by {evidence.factor(1 / (1 + c)).text}", rank + 0.2 + factor.rank
     residual = min(m.residual for _, m, _ in found)
-    return Diagnosis(kind, text, fix, residual, names(evidence, match), line_of(evidence, found[0][0]), rank)
+    return Diagnosis(kind, text, fix, residual, match.names, line_of(evidence, found[0][0]), rank)
 
 
 def line_of(evidence: Evidence, node: Node) -> str:
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     step = node[0] if node[0] >= 0 else program.maker.get(node[1], -1)
     return str(program.steps[step].line) if step >= 0 else ""
 
 
 def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
     """A few of several equivalent places, those that make the value of a whole expression first."""
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     values = [node for node in found if node[0] < 0]
     if values:
         plain = [n for n in values if n[1] in program.maker and last_of_line(program, program.maker[n[1]])]
@@ -122,17 +111,15 @@ def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
     k, operand = found[0]
     step = program.steps[k]
     at = f" in {step.line}" if step.line.text else ""
-    return f"{describe_value(evidence, step.inputs[operand])} as operand {operand + 1} of {word(step.op)}{at}"
+    return f"{describe_value(evidence, step.inputs[operand])} as operand {operand + 1} of {op_name(step.op)}{at}"
 
 
 # A scalar of the forward too many or too few: a temperature, a slope, a scale.
 
 
-def scalar_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def scalar_factors(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A leaf, or one path to it, times a power of a scalar that the forward computes with."""
-    program = evidence.first.program
-    if program is None:
-        return
     scalars = [n for n, v in enumerate(program.values) if n in program.active and np.size(v) == 1 and np.all(v)]
     places: list[Node | None] = [None, *(node for node, _ in distinct_nodes(evidence, nodes(program))[:24])]
     for number, power, node in itertools.product(scalars[:MOST_SCALARS], (-2, -1, 1, 2), places):
@@ -140,17 +127,14 @@ def scalar_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
         def predict(point: Point, at: tuple = (number, power, node)) -> Leaves | None:
             return with_factor(point, *at)
 
-        match = explains(evidence, predict)
-        if match:
+        if match := explains(evidence, predict):
             value = describe_value(evidence, number) + (f"^{abs(power)}" if abs(power) > 1 else "")
-            which = evidence.label(match.leaves)
             where = "" if node is None else f"the path through {describe_nodes(evidence, [node])} in "
             how = "too many" if power > 0 else "missing"
-            text = f"in {where}your gradient of {which}, a factor {value} is {how}"
+            text = f"in {where}your gradient of {match.label}, a factor {value} is {how}"
             fix = f"{'divide' if power > 0 else 'multiply'} by it"
-            rank = (1.2 if node is None else 1.7) + 0.1 * (abs(power) > 1) + (0.0 if match.whole else 0.5)
-            kind = "scaled" if node is None else "path_scaled"
-            yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), "", rank)
+            rank = (1.2 if node is None else 1.7) + 0.1 * (abs(power) > 1)
+            yield match.diagnosis("scaled" if node is None else "path_scaled", text, fix, rank, rank + 0.5)
 
 
 MOST_SCALARS = 6
@@ -160,20 +144,18 @@ def with_factor(point: Point, number: int, power: int, node: Node | None) -> Lea
     factor = (
         float(np.reshape(point.recorded.values[number], ())) ** power if point.recorded.values[number].size else 0.0
     )
-    through = point.truth if node is None else contribution(point, node)
+    through = point.reference if node is None else contribution(point, node)
     if through is None or not np.isfinite(factor):
         return None
-    return [t + (factor - 1) * c for t, c in zip(point.truth, through, strict=True)]
+    return [t + (factor - 1) * c for t, c in zip(point.reference, through, strict=True)]
 
 
 # Loops: the same use in all turns.
 
 
-def repeated_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def repeated_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The same path cut or flipped in every turn of a loop: truncated backpropagation through time."""
-    program = evidence.first.program
-    if program is None:
-        return
     for edges in loop_edges(program):
         for kind, gate, what in (
             ("path_missing", 0.0, "is missing in every turn of the loop: treated as constant, the recursion is cut"),
@@ -181,15 +163,13 @@ def repeated_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
             ("path_doubled", 2.0, "is counted twice in every turn of the loop"),
         ):
             changes = {edge: gated(evidence, edge, gate) for edge in edges}
-            match = explains(evidence, lambda point, changes=changes: retold(point, at_point(point, changes)))
+            match = explains(evidence, lambda point, changes=changes: regradient(point, at_point(point, changes)))
             if match:
                 where = describe_nodes(evidence, [edges[0]])
-                text = f"the path through {where} {what}, in your gradient of {evidence.label(match.leaves)}"
+                text = f"the path through {where} {what}, in your gradient of {match.label}"
                 fix = "go through this term of the loop's backward"
                 fix = "carry the cotangent from turn to turn: dh of step t goes into step t - 1" if not gate else fix
-                rank = 1.7 if match.whole else 2.4
-                line = line_of(evidence, edges[0])
-                yield Diagnosis(kind, text, fix, match.residual, names(evidence, match), line, rank)
+                yield match.diagnosis(kind, text, fix, 1.7, 2.4, line_of(evidence, edges[0]))
 
 
 def loop_edges(program: Program) -> list[list[Edge]]:
@@ -222,11 +202,9 @@ def gate_change(point: Point, edge: Edge, gate: float) -> Change:
 # The uses of one leaf: tied weights, a kernel used in every turn.
 
 
-def leaf_uses(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = sum_k a_k (what use k of the leaf contributes): some uses are forgotten, or overwritten."""
-    program = evidence.first.program
-    if program is None:
-        return
+@reads_program
+def leaf_uses(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+    """candidate = sum_k a_k (what use k of the leaf contributes): some uses are forgotten, or overwritten."""
     for i in evidence.wrong:
         uses = [node for node in nodes(program) if node[0] >= 0 and number_of(program, node) == program.inputs[i]]
         uses = [use for use in uses if carries(evidence.first, use, i)]
@@ -269,18 +247,16 @@ def counted(kept: Sequence[int], count: int) -> str:
 # Two at once.
 
 
-def two_paths(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def two_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """Two paths missing, doubled or flipped together: statistics treated as constants, both mean and variance."""
-    program = evidence.first.program
-    if program is None:
-        return
     distinct = distinct_nodes(evidence, nodes(program))[:MOST_PAIRS]
     for group in [evidence.wrong, *([(i,) for i in evidence.wrong] if len(evidence.wrong) > 1 else [])]:
         found = list(fitting_pairs(evidence, distinct, group))
-        for first, second, gates in sorted(found, key=lambda pair: plainness(pair[2], known))[:1]:
+        for first, second, gates in sorted(found, key=lambda pair: plainness(evidence, pair[2]))[:1]:
             match = explains(evidence, lambda p, a=first, b=second, g=gates: pair_sum(p, a, b, g))
-            if match and plainness(gates, known) < 1:
-                yield pair_diagnosis(evidence, known, (first, second), gates, match)
+            if match and plainness(evidence, gates) < 1:
+                yield pair_diagnosis(evidence, (first, second), gates, match)
                 return
     yield from cut_pairs(evidence, distinct)
 
@@ -306,7 +282,7 @@ def fitting_pairs(
     evidence: Evidence, distinct: list[tuple[Node, Leaves]], group: Sequence[int]
 ) -> Iterator[tuple[Node, Node, tuple[float, float]]]:
     point = evidence.first
-    error = np.concatenate([np.ravel(point.yours[i] - point.truth[i]) for i in group])
+    error = np.concatenate([np.ravel(point.candidate[i] - point.reference[i]) for i in group])
     if error.size <= 4 or not np.all(np.isfinite(error)):
         return
     columns = np.stack([np.concatenate([np.ravel(c[i]) for i in group]) for _, c in distinct], 1) if distinct else None
@@ -325,9 +301,9 @@ def fitting_pairs(
             yield distinct[a][0], distinct[b][0], (float(x), float(y))
 
 
-def plainness(gates: Sequence[float], known: Sequence[Factor] = ()) -> float:
+def plainness(evidence: Evidence, gates: Sequence[float]) -> float:
     """How far two gates are from missing, doubled and flipped; the same named factor on both is plain too."""
-    if abs(gates[0] - gates[1]) < 1e-6 * abs(gates[0]) and decode(1 + gates[0], list(known)).rank < 1:
+    if abs(gates[0] - gates[1]) < 1e-6 * abs(gates[0]) and evidence.factor(1 + gates[0]).rank < 1:
         return 0.2
     return sum(min(abs(g - plain) for plain in (-1.0, 1.0, -2.0)) for g in gates)
 
@@ -336,37 +312,32 @@ def pair_sum(point: Point, first: Node, second: Node, gates: Sequence[float]) ->
     one, two = contribution(point, first), contribution(point, second)
     if one is None or two is None:
         return None
-    return [t + gates[0] * a + gates[1] * b for t, a, b in zip(point.truth, one, two, strict=True)]
+    return [t + gates[0] * a + gates[1] * b for t, a, b in zip(point.reference, one, two, strict=True)]
 
 
-def pair_diagnosis(
-    evidence: Evidence, known: list[Factor], pair: tuple[Node, Node], gates: Sequence[float], match: Match
-) -> Diagnosis:
-    said = {-1.0: "is missing", 1.0: "is counted twice", -2.0: "has the wrong sign"}
+def pair_diagnosis(evidence: Evidence, pair: tuple[Node, Node], gates: Sequence[float], match: Match) -> Diagnosis:
+    phrases = {-1.0: "is missing", 1.0: "is counted twice", -2.0: "has the wrong sign"}
     pieces = []
     for node, gate in zip(pair, gates, strict=True):
-        how = said.get(round(gate, 6)) or f"counts {decode(1 + gate, known).text} times"
+        how = phrases.get(round(gate, 6)) or f"counts {evidence.factor(1 + gate).text} times"
         pieces.append(f"the path through {describe_nodes(evidence, [node])} {how}")
-    text = f"in your gradient of {evidence.label(match.leaves)}, " + " and ".join(pieces)
+    text = f"in your gradient of {match.label}, " + " and ".join(pieces)
     fix = "go through these two terms of the backward"
     cut = all(abs(gate + 1) < 1e-6 for gate in gates)
-    rank = (1.9 if cut else 2.3) + plainness(gates, known) + (0.0 if match.whole else 0.4)
-    return Diagnosis("two_paths", text, fix, match.residual, names(evidence, match), line_of(evidence, pair[0]), rank)
+    rank = (1.9 if cut else 2.3) + plainness(evidence, gates)
+    return match.diagnosis("two_paths", text, fix, rank, rank + 0.4, line_of(evidence, pair[0]))
 
 
 def cut_pairs(evidence: Evidence, distinct: list[tuple[Node, Leaves]]) -> Iterator[Diagnosis]:
     """Two values that lie behind each other, both treated as constants: not a sum of two effects, so cut exactly."""
     values = [node for node, _ in distinct if node[0] < 0][:24]
-    program = evidence.first.program
-    assert program is not None
     for first, second in itertools.combinations(values, 2):
 
         def predict(point: Point, pair: tuple[Node, Node] = (first, second)) -> Leaves:
             cut = {number for _, number in pair}
             edges = [(k, j) for k, s in enumerate(point.recorded.steps) for j, n in enumerate(s.inputs) if n in cut]
-            return retold(point, {edge: lambda dy: None for edge in edges})
+            return regradient(point, {edge: lambda dy: None for edge in edges})
 
-        match = explains(evidence, predict)
-        if match:
-            yield pair_diagnosis(evidence, [], (first, second), (-1.0, -1.0), match)
+        if match := explains(evidence, predict):
+            yield pair_diagnosis(evidence, (first, second), (-1.0, -1.0), match)
             return

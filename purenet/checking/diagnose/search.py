@@ -1,24 +1,25 @@
 """The search for explanations: families of hypotheses, cheap and plain ones first.
 
-A family is a function `(evidence, named numbers) -> diagnoses`. Families stop being tried once something plain
+A family is a function from the evidence to diagnoses. Families stop being tried once something plain
 explains every wrong leaf; what is left unexplained is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from ..vocabulary import Diagnosis
 from .axes import other_axes, other_sums
-from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, turned
+from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, rewired
 from .coupling import coupled, localised, support
-from .evidence import Diagnosis, Evidence
+from .evidence import Evidence, Family
 from .formula import formulas
-from .leafwise import arranged, extra, extra_values, misspread, permuted_axes, scaled, swapped, zero
+from .leafwise import arranged, extra, extra_values, permuted_axes, scaled, swapped, wrong_broadcast, zero
 from .linearity import nonlinear
 from .local import derivatives
-from .naming import Factor, factors
+from .naming import factors
 from .operands import operands, other_cotangents
 from .paths import leaf_uses, repeated_paths, scalar_factors, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
@@ -34,11 +35,9 @@ from .variants import (
     through_stops,
 )
 
-Family = Callable[[Evidence, list[Factor]], Iterator[Diagnosis]]
-
 # A stage is left out when explanations below its rank cover every wrong leaf.
 STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
-    (9.0, (nonlinear, zero, scaled, arranged, swapped, misspread, extra, output_slices, through_stops)),
+    (9.0, (nonlinear, zero, scaled, arranged, swapped, wrong_broadcast, extra, output_slices, through_stops)),
     (
         2.5,
         (
@@ -74,7 +73,7 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
             term_factors,
             constant_cotangents,
             two_paths,
-            turned,
+            rewired,
             support,
         ),
     ),
@@ -84,22 +83,22 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
-    known = factors(evidence)
+    evidence = evidence._replace(named_factors=tuple(factors(evidence)))
     found: list[Diagnosis] = []
     for rank, families in STAGES:
         if found and not unexplained(evidence, [d for d in found if d.rank < rank]):
             continue
         for family in families:
-            found += tried(family, evidence, known)
+            found += tried(family, evidence)
     return ranked(evidence, found)
 
 
-def tried(family: Family, evidence: Evidence, known: list[Factor]) -> list[Diagnosis]:
+def tried(family: Family, evidence: Evidence) -> list[Diagnosis]:
     """A family's explanations. One that breaks on a forward it was not made for costs itself, not the report."""
     found: list[Diagnosis] = []
     try:
         with np.errstate(all="ignore"):
-            found.extend(family(evidence, known))
+            found.extend(family(evidence))
     except Exception as error:
         text = f"{family.__name__} could not be tried: {type(error).__name__}: {error}"
         found.append(Diagnosis("internal", text, "please report this", 1.0, rank=8.0))

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..program.record import Program
 from ..program.sweep import from_value
-from .evidence import EXPLAINED, Diagnosis, Evidence, Leaves, Point, distance, norm, residual
-from .naming import Factor, number_list
+from ..vocabulary import Diagnosis, distance, norm
+from .evidence import EXPLAINED, Evidence, Leaves, Point, reads_program, residual
+from .naming import number_list
 from .values import describe_value, known_values
 
 MOST = 64
@@ -22,21 +24,23 @@ MOST = 64
 Cut = Callable[[Point, Any], Leaves]
 
 
-def output_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = sum_k a_k (the gradient of slice k of dy), the same a at every point."""
+def output_slices(evidence: Evidence) -> Iterator[Diagnosis]:
+    """candidate = sum_k a_k (the gradient of slice k of dy), the same a at every point."""
     if not evidence.linear:
         return
     for k, dy in enumerate(evidence.first.dys):
         for axis in range(dy.ndim):
 
             def cut(point: Point, mask: Any, k: int = k) -> Leaves:
-                return evidence.truth(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
+                return evidence.reference(
+                    point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)]
+                )
 
             where = "the output" if len(evidence.first.dys) == 1 else f"output {k}"
             yield from weighted(evidence, dy.shape, axis, cut, where, 1.5 + 0.1 * axis)
 
 
-def overwritten(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def overwritten(evidence: Evidence) -> Iterator[Diagnosis]:
     """Where several outputs use one input, only the last of them counts: set where add belongs."""
     if not evidence.linear:
         return
@@ -50,7 +54,7 @@ def overwritten(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 for which, order in (("last", 1), ("first", -1)):
                     written = [last_written([leaves[i] for leaves in part[::order]]) for part in parts]
                     pairs = zip(written, evidence.points, strict=True)
-                    if all(residual(w, p.yours[i], p.truth[i]) < EXPLAINED for w, p in pairs):
+                    if all(p.unexplained(i, w) < EXPLAINED for w, p in pairs):
                         name = evidence.names[i]
                         text = f"where several outputs along axis {', '.join(map(str, axes))} use the same element of "
                         text += f"{name}, your gradient of {name} keeps the {which} contribution only"
@@ -62,7 +66,7 @@ def one_place(evidence: Evidence, point: Point, k: int, axes: tuple[int, ...], p
     mask = 1.0
     for axis, q in zip(axes, place, strict=True):
         mask = mask * mask_of(point.dys[k].shape, axis, q)
-    return evidence.truth(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
+    return evidence.reference(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
 
 
 def last_written(parts: list[Any]) -> Any:
@@ -72,11 +76,9 @@ def last_written(parts: list[Any]) -> Any:
     return written
 
 
-def inner_slices(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def inner_slices(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The same of every value inside the forward: what an example's share is inside a loss, for instance."""
-    program = evidence.first.program
-    if program is None:
-        return
     seen = set()
     for number, step in program.maker.items():
         shape = np.shape(program.values[number])
@@ -136,14 +138,14 @@ def slice_weights(evidence: Evidence, parts: list[list[Leaves]], i: int) -> Any:
     if columns.shape[0] < 2 or not np.all(np.isfinite(columns)) or not norm(columns):
         return None
     whole = np.concatenate([np.stack([np.ravel(p[i]) for p in part], 1) for part in parts])
-    target = np.concatenate([np.ravel(point.yours[i]) for point in evidence.points])
+    target = np.concatenate([np.ravel(point.candidate[i]) for point in evidence.points])
     if whole.shape[0] <= whole.shape[1] or not np.all(np.isfinite(target)):
         return None
     weights, _, rank, _ = np.linalg.lstsq(whole, target, rcond=1e-10)
     if rank < whole.shape[1] or np.ptp(weights) < 1e-6:
         return None
     fits = all(
-        residual(combine(part, i, weights), np.ravel(point.yours[i]), np.ravel(point.truth[i])) < EXPLAINED
+        residual(combine(part, i, weights), np.ravel(point.candidate[i]), np.ravel(point.reference[i])) < EXPLAINED
         for part, point in zip(parts, evidence.points, strict=True)
     )
     return weights if fits else None
@@ -155,7 +157,9 @@ def combine(part: list[Leaves], i: int, weights: Any) -> Any:
 
 def fitted_residual(evidence: Evidence, parts: list[list[Leaves]], i: int, weights: Any) -> float:
     pairs = zip(parts, evidence.points, strict=True)
-    return max(residual(combine(part, i, weights), np.ravel(p.yours[i]), np.ravel(p.truth[i])) for part, p in pairs)
+    return max(
+        residual(combine(part, i, weights), np.ravel(p.candidate[i]), np.ravel(p.reference[i])) for part, p in pairs
+    )
 
 
 def slice_text(weights: Any, axis: int, where: str, noun: str) -> tuple[str, str, bool]:
@@ -183,15 +187,15 @@ def list_of(indices: Any) -> str:
     return ", ".join(str(int(k)) for k in indices)
 
 
-def leaf_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    """yours = truth times a known value, slice by slice or element by element."""
+def leaf_factors(evidence: Evidence) -> Iterator[Diagnosis]:
+    """candidate = reference times a known value, slice by slice or element by element."""
     for i in evidence.wrong:
-        truth = evidence.first.truth[i]
-        if truth.size < 2 or np.any(truth == 0) or not np.all(np.isfinite(evidence.first.yours[i])):
+        reference = evidence.first.reference[i]
+        if reference.size < 2 or np.any(reference == 0) or not np.all(np.isfinite(evidence.first.candidate[i])):
             continue
-        ratio = evidence.first.yours[i] / truth
+        ratio = evidence.first.candidate[i] / reference
         for what, fix, value in known_values(evidence):
-            shaped = broadcast(value(evidence.first), truth.shape)
+            shaped = broadcast(value(evidence.first), reference.shape)
             if shaped is not None and distance(shaped, ratio) < 1e-6 and confirmed(evidence, i, value):
                 text = f"your gradient of {evidence.names[i]} is the right one times {what}, element by element"
                 yield Diagnosis("factor", text, fix, 0.0, (evidence.names[i],), rank=2.2)
@@ -201,8 +205,8 @@ def leaf_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]
 
 def confirmed(evidence: Evidence, i: int, value: Callable[[Point], Any]) -> bool:
     for point in evidence.points:
-        shaped = broadcast(value(point), point.truth[i].shape)
-        if shaped is None or residual(shaped * point.truth[i], point.yours[i], point.truth[i]) > EXPLAINED:
+        shaped = broadcast(value(point), point.reference[i].shape)
+        if shaped is None or point.unexplained(i, shaped * point.reference[i]) > EXPLAINED:
             return False
     return True
 
@@ -225,17 +229,17 @@ def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
 
 def leaf_slices(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
     """One factor a slice of the leaf, without a name for the factors."""
-    shape = evidence.first.truth[i].shape
+    shape = evidence.first.reference[i].shape
     for axis in range(len(shape)):
         if len(shape) < 2 or shape[axis] < 2 or shape[axis] > MOST:
             continue
         ratios = []
         for point in evidence.points:
-            yours = np.moveaxis(point.yours[i], axis, 0).reshape(shape[axis], -1)
-            truth = np.moveaxis(point.truth[i], axis, 0).reshape(shape[axis], -1)
-            squares = np.sum(truth * truth, 1)
-            r = np.sum(yours * truth, 1) / np.where(squares > 0, squares, 1)
-            if norm(yours - r[:, None] * truth) > EXPLAINED * norm(yours - truth):
+            candidate = np.moveaxis(point.candidate[i], axis, 0).reshape(shape[axis], -1)
+            reference = np.moveaxis(point.reference[i], axis, 0).reshape(shape[axis], -1)
+            squares = np.sum(reference * reference, 1)
+            r = np.sum(candidate * reference, 1) / np.where(squares > 0, squares, 1)
+            if norm(candidate - r[:, None] * reference) > EXPLAINED * norm(candidate - reference):
                 break
             ratios.append(r)
         if len(ratios) == len(evidence.points) and np.ptp(ratios[0]) > 1e-7:

@@ -13,25 +13,24 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program, Step
+from ..program.source import op_name
 from ..program.sweep import from_value, gradients, pull, sweep
-from .evidence import Diagnosis, Evidence, Leaves, Point, explains
-from .leafwise import names
-from .local import SELECTING, Local, Unit, bind, units
-from .naming import Factor
+from ..vocabulary import Diagnosis
+from .evidence import Evidence, Leaves, Point, explains, reads_program
+from .local import Unit, bind, units
+from .local_rules import SELECTING, Local
 from .operands import constant, reading, saved_operands
 from .paths import contribution, describe_nodes, distinct_nodes, nodes
 from .slices import broadcast
-from .values import candidates, describe_value, moved_factors, word
+from .values import candidates, describe_value, moved_factors
 
 MOST_TERMS = 12
 MOST_FACTORS = 14
 MOST_UNITS = 40
 
 
-def terms(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
-    program = evidence.first.program
-    if program is None:
-        return
+@reads_program
+def terms(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     values = [node[1] for node, _ in distinct_nodes(evidence, nodes(program)) if node[0] < 0][:MOST_TERMS]
     for unit in units(program)[:MOST_UNITS]:
         step = program.steps[unit.steps[0]]
@@ -47,16 +46,14 @@ def terms(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
 # A term times powers of the forward's values.
 
 
-def term_factors(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def term_factors(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """One term is multiplied by powers of up to three values of the forward: x where xhat belongs, rstd twice."""
-    program = evidence.first.program
-    if program is None:
-        return
-    terms = [(None, evidence.first.truth), *distinct_nodes(evidence, nodes(program))[:MOST_TERMS]]
+    terms = [(None, evidence.first.reference), *distinct_nodes(evidence, nodes(program))[:MOST_TERMS]]
     for i in evidence.wrong:
-        shape = evidence.first.truth[i].shape
+        shape = evidence.first.reference[i].shape
         numbers = factor_values(program, shape)
-        if evidence.first.truth[i].size < 8 or not numbers:
+        if evidence.first.reference[i].size < 8 or not numbers:
             continue
         for node, through in terms:
             powers = monomial(evidence, i, node, through[i], numbers)
@@ -87,10 +84,10 @@ def fits(small: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def ratio_of_term(point: Point, i: int, node: Any) -> Any:
     """What the term is multiplied by in your gradient, element by element; None where it cannot be told."""
-    through = point.truth if node is None else contribution(point, node)
+    through = point.reference if node is None else contribution(point, node)
     if through is None or np.any(through[i] == 0):
         return None
-    return (point.yours[i] - point.truth[i] + through[i]) / through[i]
+    return (point.candidate[i] - point.reference[i] + through[i]) / through[i]
 
 
 def monomial(evidence: Evidence, i: int, node: Any, term: Any, numbers: list[int]) -> Powers | None:
@@ -135,7 +132,7 @@ def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Diagnosis | None:
 
 
 def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool:
-    ratio, factor = ratio_of_term(point, i, node), broadcast(value(point), point.truth[i].shape)
+    ratio, factor = ratio_of_term(point, i, node), broadcast(value(point), point.reference[i].shape)
     if ratio is None or factor is None:
         return False
     error = np.max(np.abs(ratio - 1))
@@ -145,11 +142,11 @@ def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool
 def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> Diagnosis:
     above = [raised(evidence, n, p) for n, p in powers if p > 0]
     below = [raised(evidence, n, -p) for n, p in powers if p < 0]
-    said = " times ".join(above) or "1"
-    said += f" over {' times '.join(below)}" if below else ""
+    phrase = " times ".join(above) or "1"
+    phrase += f" over {' times '.join(below)}" if below else ""
     name = evidence.names[i]
     where = "is the right one" if node is None else f"has the term through {describe_nodes(evidence, [node])}"
-    text = f"your gradient of {name} {where} times {said}"
+    text = f"your gradient of {name} {where} times {phrase}"
     fix = "divide by it: another value stands where the saved one belongs, or a factor is left out or there twice"
     return Diagnosis("factor", text, fix, 0.0, (name,), "", rank=2.3 + 0.05 * len(powers))
 
@@ -159,8 +156,7 @@ def raised(evidence: Evidence, number: int, power: int) -> str:
 
 
 def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[str, Local]]:
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
 
     def left_out(program: Program, step: Step, dy: Any) -> Any:
         return dy if np.shape(dy) == np.shape(program.values[step.inputs[operand]]) else None
@@ -178,15 +174,14 @@ def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[s
         shape = np.shape(program.values[step.inputs[saved]])
         for other in candidates(program):
             if other != step.inputs[saved] and np.shape(program.values[other]) == shape:
-                said = f"{{}} reads {describe_value(evidence, other)} in place of "
-                yield said + describe_value(evidence, step.inputs[saved]), reading(operand, saved, constant(other))
+                phrase = f"{{}} reads {describe_value(evidence, other)} in place of "
+                yield phrase + describe_value(evidence, step.inputs[saved]), reading(operand, saved, constant(other))
 
 
 def in_terms(
     evidence: Evidence, unit: Unit, operand: int, rule: Local, what: str, values: list[int]
 ) -> Iterator[Diagnosis]:
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     changed = [changed_cotangents(point, unit, operand, rule) for point in evidence.points[:1]]
     if changed[0] is None:
         return
@@ -201,19 +196,16 @@ def in_terms(
                 return None
             return changed_term(point, number, found[number], thin)
 
-        match = explains(evidence, predict)
-        if match:
+        if match := explains(evidence, predict):
             step = program.steps[unit.steps[0]]
-            at = f"{word(step.op)} at {step.line}" if step.line.text else word(step.op)
+            at = f"{op_name(step.op)} at {step.line}" if step.line.text else op_name(step.op)
             through = describe_nodes(evidence, [(-1, number)])
-            text = f"in your gradient of {evidence.label(match.leaves)}, in the term through {through} only: "
+            text = f"in your gradient of {match.label}, in the term through {through} only: "
             text += what.replace("{}", at, 1)
             if thin[1]:
                 text += f", and a power ({thin[1]}) of {describe_value(evidence, thin[0])} is there too many"
             fix = "this term passes the same operations as the others: give it the same factors"
-            rank = 2.4 if match.whole else 2.7
-            leaves = names(evidence, match)
-            yield Diagnosis("wrong_operand", text, fix, match.residual, leaves, str(step.line), rank)
+            yield match.diagnosis("wrong_operand", text, fix, 2.4, 2.7, step.line)
 
 
 def thin_powers(evidence: Evidence) -> list[tuple[int, int]]:
@@ -232,7 +224,7 @@ def changed_term(point: Point, number: int, cotangent: Any, thin: tuple[int, int
         if any(np.any(leaf) and not fits(np.shape(factor), leaf.shape) for leaf in other):
             return None
         other = [leaf * factor if np.any(leaf) else leaf for leaf in other]
-    return [t - c + o for t, c, o in zip(point.truth, own, other, strict=True)]
+    return [t - c + o for t, c, o in zip(point.reference, own, other, strict=True)]
 
 
 def changed_cotangents(point: Point, unit: Unit, operand: int, rule: Local) -> Any:

@@ -8,33 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program
+from ..program.source import op_name
 from .evidence import Evidence, Point
-
-WORDS = {
-    "dot_general": "a matrix product",
-    "conv_general_dilated": "a convolution",
-    "reduce_sum": "a sum",
-    "reduce_max": "a maximum",
-    "integer_pow": "a power",
-    "logistic": "the sigmoid",
-    "select_n": "where",
-    "div": "a division",
-    "mul": "a product",
-    "add": "a sum of two",
-    "add_any": "a sum of two",
-    "sub": "a difference",
-    "cumsum": "a cumulative sum",
-}
-
-
-def word(op: str) -> str:
-    return WORDS.get(op, op)
 
 
 def describe_value(evidence: Evidence, number: int) -> str:
     """A value by its leaf's name, its number, or the expression that makes it."""
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     if number in program.inputs:
         return evidence.names[program.inputs.index(number)]
     if number not in program.maker:
@@ -43,9 +23,9 @@ def describe_value(evidence: Evidence, number: int) -> str:
     step = program.steps[program.maker[number]]
     turn = f" in turn {', '.join(map(str, step.turn))}" if step.turn else ""
     if not step.line.text:
-        return f"step {program.maker[number]}, {word(step.op)}{turn}"
+        return f"step {program.maker[number]}, {op_name(step.op)}{turn}"
     alone = last_of_line(program, program.maker[number])
-    return f"{step.line}{turn}" if alone else f"{word(step.op)} in {step.line}{turn}"
+    return f"{step.line}{turn}" if alone else f"{op_name(step.op)} in {step.line}{turn}"
 
 
 def last_of_line(program: Program, k: int) -> bool:

@@ -11,13 +11,13 @@ import numpy as np
 
 from ..program.record import Program, is_floating
 from ..program.rules import Rule
+from ..program.source import op_name
 from ..program.sweep import gradients, rerun, sweep
-from .evidence import Diagnosis, Evidence, Leaves, Match, Point, explains, residual, retold
+from ..vocabulary import Diagnosis
+from .evidence import Evidence, Leaves, Match, Point, explains, reads_program, regradient
 from .functions import FUNCTIONS
-from .leafwise import names
-from .naming import Factor
 from .operands import rearranged
-from .values import MOVED, constants_inside, describe_value, quiet, word
+from .values import MOVED, constants_inside, describe_value, quiet
 
 TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
 TRIVIAL = (-1.0, 0.0, 1.0)
@@ -27,22 +27,21 @@ def gradient_at(point: Point, program: Program) -> Leaves:
     return gradients(program, sweep(program, point.dys))
 
 
-def through_stops(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def through_stops(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The gradient of the forward without its stop_gradients."""
-    program = evidence.first.program
-    if program is None or not any(step.op == "stop_gradient" for step in program.steps):
+    if not any(step.op == "stop_gradient" for step in program.steps):
         return
     match = explains(evidence, lambda point: gradient_at(point, without_stops(point.recorded)))
     if match:
         at = next(step.line for step in program.steps if step.op == "stop_gradient")
-        text = f"your gradient of {evidence.label(match.leaves)} is that of the forward without the stop_gradient at "
+        text = f"your gradient of {match.label} is that of the forward without the stop_gradient at "
         text += f"{at}: it flows through it, where jax.grad stops"
         fix = "drop the term that comes through it, if the stop is meant"
-        yield Diagnosis("stop_gradient", text, fix, match.residual, names(evidence, match), str(at), 0.5)
+        yield match.diagnosis("stop_gradient", text, fix, 0.5, line=at)
 
 
-def without_stops(program: Program | None) -> Program:
-    assert program is not None
+def without_stops(program: Program) -> Program:
     same = Rule(lambda params, x: x, lambda params, k, operands, y, dy: dy)
     steps = [s._replace(op="copy", rule=same) if s.op == "stop_gradient" else s for s in program.steps]
     active = set(program.inputs)
@@ -52,11 +51,9 @@ def without_stops(program: Program | None) -> Program:
     return program._replace(steps=tuple(steps), active=frozenset(active))
 
 
-def other_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def other_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The gradient of the forward with one of its constants changed, wherever it stands or at one place."""
-    program = evidence.first.program
-    if program is None:
-        return
     for numbers in constant_groups(program):
         value = float(program.values[numbers[0]])
         for trial in trials(evidence, numbers, value):
@@ -64,17 +61,14 @@ def other_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnos
             def predict(point: Point, numbers: tuple[int, ...] = numbers, trial: float = trial) -> Leaves:
                 return changed_gradient(point, dict.fromkeys(numbers, trial))
 
-            match = explains(evidence, predict)
-            if match:
+            if match := explains(evidence, predict):
                 yield constant_diagnosis(evidence, numbers[0], trial, match)
                 break
 
 
-def exchanged_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def exchanged_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """Two constants of the forward in each other's place, each with its own sign."""
-    program = evidence.first.program
-    if program is None:
-        return
     groups = [g for g in constant_groups(program) if abs(float(program.values[g[0]])) not in (0.0, 1.0)][:12]
     for first, second in itertools.combinations(groups, 2):
         a, b = float(program.values[first[0]]), float(program.values[second[0]])
@@ -83,13 +77,10 @@ def exchanged_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Dia
         changed = dict.fromkeys(first, math.copysign(b, a)) | dict.fromkeys(second, math.copysign(a, b))
         match = explains(evidence, lambda point, changed=changed: changed_gradient(point, changed))
         if match:
-            text = (
-                f"in your gradient of {evidence.label(match.leaves)}, the constants {abs(a):.6g} and {abs(b):.6g} of "
-            )
+            text = f"in your gradient of {match.label}, the constants {abs(a):.6g} and {abs(b):.6g} of "
             text += "the forward are exchanged"
             fix = "use each where the forward uses it"
-            rank = 1.6 if match.whole else 2.2
-            yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), "", rank)
+            yield match.diagnosis("forward_variant", text, fix, 1.6, 2.2)
 
 
 def constant_groups(program: Program) -> list[tuple[int, ...]]:
@@ -125,7 +116,7 @@ def trials(evidence: Evidence, numbers: tuple[int, ...], value: float) -> Iterat
 def solve_constant(evidence: Evidence, numbers: tuple[int, ...], value: float) -> float | None:
     """The constant that makes the gradient most like yours, by Gauss-Newton on the first point."""
     point = evidence.first
-    mine = np.concatenate([np.ravel(point.yours[i]) for i in evidence.wrong])
+    candidate = np.concatenate([np.ravel(point.candidate[i]) for i in evidence.wrong])
 
     def at(c: float) -> Any:
         leaves = changed_gradient(point, dict.fromkeys(numbers, c))
@@ -136,9 +127,9 @@ def solve_constant(evidence: Evidence, numbers: tuple[int, ...], value: float) -
         here = at(c)
         slope = (at(c + step) - here) / step
         square = float(slope @ slope)
-        if not np.isfinite(square) or square == 0 or not np.all(np.isfinite(mine)):
+        if not np.isfinite(square) or square == 0 or not np.all(np.isfinite(candidate)):
             return None
-        move = float(slope @ (mine - here)) / square
+        move = float(slope @ (candidate - here)) / square
         c += move
         if not np.isfinite(c) or abs(c) > 1e6:
             return None
@@ -148,25 +139,24 @@ def solve_constant(evidence: Evidence, numbers: tuple[int, ...], value: float) -
 
 
 def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Match) -> Diagnosis:
-    program = evidence.first.program
-    assert program is not None
+    program = evidence.first.recorded
     step = next(s for s in program.steps if number in s.inputs)
     value = float(program.values[number])
-    text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with {trial:.6g} in place "
+    text = f"your gradient of {match.label} is exactly that of a forward with {trial:.6g} in place "
     text += f"of the constant {value:.6g} at {step.line}"
     fix = f"use {value:.6g} in the backward too, at the same place"
-    rank = (1.5 if value not in TRIVIAL else 3.2) + (0.0 if match.whole else 0.6) + (0.0 if trial in TRIALS else 0.3)
-    return Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), str(step.line), rank)
+    rank = (1.5 if value not in TRIVIAL else 3.2) + (0.0 if trial in TRIALS else 0.3)
+    return match.diagnosis("forward_variant", text, fix, rank, rank + 0.6, step.line)
 
 
-def moved_constants(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def moved_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """f(x) + eps, f(x + eps) and f(x) mistaken for each other: epsilon on the wrong side of a root or a norm."""
-    program = evidence.first.program
-    for inside, literal, number, op in constants_inside(program) if program else ():
-        yield from moved(evidence, inside, literal, number, op)
+    for inside, literal, number, op in constants_inside(program):
+        yield from outside(evidence, inside, literal, number, op)
 
 
-def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Diagnosis]:
+def outside(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Diagnosis]:
     """The value of the root with epsilon outside, in the backward; the root's own rule written with its output."""
 
     def predict(point: Point) -> Leaves:
@@ -182,19 +172,16 @@ def moved(evidence: Evidence, inside: int, literal: int, number: int, op: str) -
     def outward(params: Any, k: int, operands: Any, y: Any, dy: Any) -> Any:
         return dy * (0.5 / y if op == "sqrt" else -0.5 * y**3)
 
-    match = explains(evidence, predict)
-    if match:
-        text = f"your gradient of {evidence.label(match.leaves)} uses {describe_value(evidence, number)} with the "
+    if match := explains(evidence, predict):
+        text = f"your gradient of {match.label} uses {describe_value(evidence, number)} with the "
         text += "constant (eps) outside the root, where the forward has it inside"
         fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
-        yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), "", 1.4)
+        yield match.diagnosis("forward_variant", text, fix, 1.4)
 
 
-def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def open_gates(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """The gradient of the forward without one of its masks or clips: where, maximum, minimum or clamp left out."""
-    program = evidence.first.program
-    if program is None:
-        return
     for step in program.steps:
         if step.op not in ("select_n", "max", "min", "clamp") or step.outputs[0] not in program.active:
             continue
@@ -206,21 +193,16 @@ def open_gates(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
                 value = np.broadcast_to(point.recorded.values[number], np.shape(point.recorded.values[output]))
                 return ungated(point, output, number, value)
 
-            match = explains(evidence, predict)
-            if match:
-                text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward without the "
-                text += f"{word(step.op)} at {step.line}: its mask (or clip) is ignored"
+            if match := explains(evidence, predict):
+                text = f"your gradient of {match.label} is exactly that of a forward without the "
+                text += f"{op_name(step.op)} at {step.line}: its mask (or clip) is ignored"
                 fix = "apply the forward's mask in the backward too, where it recomputes and where it passes dy on"
-                rank = 1.5 if match.whole else 2.1
-                leaves = names(evidence, match)
-                yield Diagnosis("forward_variant", text, fix, match.residual, leaves, str(step.line), rank)
+                yield match.diagnosis("forward_variant", text, fix, 1.5, 2.1, step.line)
 
 
-def open_clips(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def open_clips(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """Both ends of a clip open: all maxima, minima and clamps of one line pass everything."""
-    program = evidence.first.program
-    if program is None:
-        return
     by_line: dict[Any, list[int]] = {}
     for k, step in enumerate(program.steps):
         if step.op in ("max", "min", "clamp") and step.outputs[0] in program.active and step.line.text:
@@ -228,17 +210,13 @@ def open_clips(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
     for line, steps in by_line.items():
 
         def predict(point: Point, steps: list[int] = steps) -> Leaves:
-            return retold(point, {(k, j): through_gate for k in steps for j in range(3)})
+            return regradient(point, {(k, j): through_gate for k in steps for j in range(3)})
 
-        match = explains(evidence, predict)
-        if match:
-            text = (
-                f"your gradient of {evidence.label(match.leaves)} passes dy through {line} where the clip is active: "
-            )
+        if match := explains(evidence, predict):
+            text = f"your gradient of {match.label} passes dy through {line} where the clip is active: "
             text += "there the derivative is 0"
             fix = "multiply by the clip's gate: 1 inside, 0 where the value is held"
-            rank = 1.55 if match.whole else 2.0
-            yield Diagnosis("support", text, fix, match.residual, names(evidence, match), str(line), rank)
+            yield match.diagnosis("support", text, fix, 1.55, 2.0, line)
 
 
 def through_gate(dy: Any) -> Any:
@@ -253,15 +231,13 @@ def ungated(point: Point, output: int, number: int, value: Any) -> Leaves:
         s._replace(op="copy", inputs=(number,), rule=through) if s.outputs == (output,) else s for s in program.steps
     )
     if np.shape(program.values[number]) != np.shape(value):
-        return point.truth
+        return point.reference
     return quiet(lambda p: gradient_at(point, rerun(p, point.inputs)), program._replace(steps=steps))
 
 
-def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+@reads_program
+def swapped_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
     """A value of the forward computed or arranged a little differently in the backward."""
-    program = evidence.first.program
-    if program is None:
-        return
     numbers = [n for n in (*program.inputs, *program.maker) if n in program.active and n not in program.outputs]
     for number in numbers[:MOST_VALUES]:
         value = program.values[number]
@@ -274,14 +250,12 @@ def swapped_values(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosi
                 value = quiet(change, point.recorded.values[number])
                 return changed_gradient(point, {number: value}) if np.all(np.isfinite(value)) else None
 
-            match = explains(evidence, predict)
-            if match:
-                text = f"your gradient of {evidence.label(match.leaves)} is exactly that of a forward with "
+            if match := explains(evidence, predict):
+                text = f"your gradient of {match.label} is exactly that of a forward with "
                 text += f"{what.format(describe_value(evidence, number))}"
                 fix = "use the forward's value in the backward"
-                rank = 2.0 if match.whole else 2.4
-                line = str(program.steps[program.maker[number]].line) if number in program.maker else ""
-                yield Diagnosis("forward_variant", text, fix, match.residual, names(evidence, match), line, rank)
+                line = program.steps[program.maker[number]].line if number in program.maker else ""
+                yield match.diagnosis("forward_variant", text, fix, 2.0, 2.4, line)
 
 
 MOST_VALUES = 60
@@ -303,14 +277,14 @@ def mean_over(value: Any, axis: int) -> Any:
     return np.broadcast_to(np.mean(value, axis, keepdims=True), np.shape(value)) if np.ndim(value) else value
 
 
-def known_functions(evidence: Evidence, known: list[Factor]) -> Iterator[Diagnosis]:
+def known_functions(evidence: Evidence) -> Iterator[Diagnosis]:
     """dx = f'(x) dy with the derivative of another function people know."""
     for i in evidence.wrong:
         fits = [dy.shape == evidence.first.inputs[i].shape for dy in evidence.first.dys]
         if len(fits) != 1 or not fits[0]:
             continue
         for name, slope in FUNCTIONS:
-            worst = max(residual(quiet(slope, p.inputs[i]) * p.dys[0], p.yours[i], p.truth[i]) for p in evidence.points)
+            worst = max(p.unexplained(i, quiet(slope, p.inputs[i]) * p.dys[0]) for p in evidence.points)
             if worst < 1e-6:
                 text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
                 fix = "differentiate the function that the forward computes"

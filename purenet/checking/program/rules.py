@@ -19,6 +19,11 @@ import numpy as np
 
 Run = Callable[..., Any]
 
+# These move elements about, or give what they are given.
+MOVES = ("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "dynamic_slice", "rev", "pad")
+MOVES += ("concatenate", "dynamic_update_slice", "copy", "copy_p", "convert_element_type", "reduce_precision")
+MOVES += ("stop_gradient", "optimization_barrier", "index", "stack", "iota", "gather")
+
 
 class Rule(NamedTuple):
     run: Run

@@ -1,4 +1,4 @@
-"""Where in the source an operation of the forward stands."""
+"""Where in the source an operation of the forward stands, and what it is called."""
 
 from __future__ import annotations
 
@@ -55,3 +55,25 @@ def with_name(line: str, text: str) -> str:
 
 def shorten(text: str, width: int = 70) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+NAMES = {
+    "dot_general": "a matrix product",
+    "conv_general_dilated": "a convolution",
+    "reduce_sum": "a sum",
+    "reduce_max": "a maximum",
+    "integer_pow": "a power",
+    "logistic": "the sigmoid",
+    "select_n": "where",
+    "div": "a division",
+    "mul": "a product",
+    "add": "a sum of two",
+    "add_any": "a sum of two",
+    "sub": "a difference",
+    "cumsum": "a cumulative sum",
+}
+
+
+def op_name(op: str) -> str:
+    """A primitive in words."""
+    return NAMES.get(op, op)

@@ -72,8 +72,14 @@ def gradients(program: Program, found: Cotangents) -> list[Any]:
     return [found.get(number, np.zeros_like(program.values[number])) for number in program.inputs]
 
 
-def rerun(program: Program, inputs: Sequence[Any], changed: Mapping[int, Any] | None = None) -> Program:
-    """The same steps at other inputs; `changed` gives some values (constants of the forward) anew."""
+def rerun(
+    program: Program,
+    inputs: Sequence[Any],
+    changed: Mapping[int, Any] | None = None,
+    alter: Callable[[Step, Any], Any] = lambda step, value: value,
+) -> Program:
+    """The same steps at other inputs; `changed` gives some values (constants of the forward) anew, and `alter` what a
+    step makes."""
     values = list(program.values)
     for number, value in zip(program.inputs, inputs, strict=True):
         values[number] = np.asarray(value)
@@ -84,5 +90,5 @@ def rerun(program: Program, inputs: Sequence[Any], changed: Mapping[int, Any] | 
         for step in program.steps:
             result = step.rule.run(step.params, *(values[number] for number in step.inputs))
             for number, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
-                values[number] = values[number] if number in fixed else value
+                values[number] = values[number] if number in fixed else alter(step, value)
     return program._replace(values=values)

@@ -14,8 +14,7 @@ import pytest
 from jax import lax
 
 import purenet as pn
-from purenet.checking import strength
-from purenet.checking.strength import MutationReport, mutation_test
+from purenet.checking.mutation import MutationReport, mutation_test, testing
 from purenet.layers.dense import dense_backward, dense_forward
 from purenet.layers.layer_norm import layer_norm_backward, layer_norm_forward
 
@@ -284,7 +283,7 @@ def test_many_mutants_are_chosen_evenly(monkeypatch: pytest.MonkeyPatch) -> None
     everything = measure(pn.layer_norm())
     assert everything.possible == len(everything.mutants)
     assert "possible" not in str(everything)
-    monkeypatch.setattr(strength, "MOST_MUTANTS", 10)
+    monkeypatch.setattr(testing, "MOST_MUTANTS", 10)
     some = measure(pn.layer_norm())
     assert len(some.mutants) == 10
     assert f"10 of 10 mutants noticed ({everything.possible} were possible, these are evenly chosen)" in str(some)
@@ -296,7 +295,7 @@ def test_the_report_fits_one_screen_and_has_no_truth_value(capsys: pytest.Captur
     printed = capsys.readouterr().out.rstrip("\n")
     assert printed == str(report)
     lines = printed.splitlines()
-    assert lines[0] == f"strength of the check of serial: {report.noticed} of {len(report.mutants)} mutants noticed"
+    assert lines[0] == f"mutation test of serial: {report.noticed} of {len(report.mutants)} mutants noticed"
     assert lines[-1] == f"  ... and {len(report.unnoticed) - 11} more"
     assert len(lines) < 45
     assert max(map(len, lines)) <= 120

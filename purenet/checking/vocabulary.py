@@ -1,0 +1,54 @@
+"""What all of the checker speaks of: verdicts, a leaf's row, an explanation, and the distance of two gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNRESOLVED", "VACUOUS"
+WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
+
+
+class LeafReport(NamedTuple):
+    """One leaf of the gradient.
+
+    `error` is the largest difference relative to the largest true value of the leaf (to the true value there, where
+    only small values are wrong); `worst` is the index where it stands, with the hand-written value `yours` and
+    `reference`, jax.grad's. `purenet.check` says what the verdicts mean.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    error: float
+    verdict: str
+    worst: tuple[int, ...]
+    yours: float
+    reference: float
+
+
+class Diagnosis(NamedTuple):
+    """One explanation of a wrong gradient.
+
+    `kind` is for programs, `text` one sentence for people, `fix` what to do, `residual` the part of the error that
+    is left unexplained (0 is exact), `leaves` the gradients it explains, `line` where in the forward; `rank` orders
+    explanations, the simplest first.
+    """
+
+    kind: str
+    text: str
+    fix: str
+    residual: float
+    leaves: tuple[str, ...] = ()
+    line: str = ""
+    rank: float = 5.0
+
+
+def norm(x: Any) -> float:
+    return float(np.sqrt(np.sum(np.square(np.asarray(x, np.float64)))))
+
+
+def distance(a: Any, b: Any) -> float:
+    """Relative difference of two arrays."""
+    difference = norm(np.asarray(a) - np.asarray(b))
+    return 0.0 if difference == 0 else difference / max(norm(a), norm(b))
