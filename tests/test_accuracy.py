@@ -20,6 +20,8 @@ from jax import lax
 import purenet as pn
 from purenet.layer import run_backward
 
+pytestmark = pytest.mark.complete
+
 
 class Row(NamedTuple):
     """A layer, the same as one writes it, its input, and what jax.grad's worst leaf is at least off by."""

@@ -73,6 +73,7 @@ def test_equals_all_scores_at_once(name: str) -> None:
             np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(
     "options",
     [
@@ -147,6 +148,7 @@ def by_blocks(q: Any, k: Any, v: Any, do: Any, block: int = 128) -> Any:
     return jnp.sum(o * do), block_attention_backward(q, k, v, None, None, o, lse, do, causal=True, block=block)[:3]
 
 
+@pytest.mark.complete
 def test_long_causal_attention_takes_a_hundredth_of_the_bytes() -> None:
     """What is left is the output and a few blocks."""
     arrays = [spec(1, 4096, 12, 64)] * 4
@@ -155,6 +157,7 @@ def test_long_causal_attention_takes_a_hundredth_of_the_bytes() -> None:
     assert blocks.flops <= 0.605 * auto.flops, (blocks, auto)
 
 
+@pytest.mark.complete
 def test_the_layer_under_jax_grad_takes_a_fiftieth_of_the_bytes() -> None:
     """From packed queries, keys and values, whose gradient is packed too."""
     layer = pn.as_function(pn.packed_attention(12, causal=True, block=128))
@@ -169,6 +172,7 @@ def test_the_layer_under_jax_grad_takes_a_fiftieth_of_the_bytes() -> None:
     assert auto.temporary >= 50 * blocks.temporary, (blocks, auto)
 
 
+@pytest.mark.complete
 def test_bfloat16_is_rounded_where_it_comes_in_and_goes_out() -> None:
     """Gradients against float64: within 2e-3 of their length, of which rounding the right ones takes 1.7e-3."""
     arrays = draw(*[(1, 256, 2, 64)] * 4, dtype=jnp.bfloat16)

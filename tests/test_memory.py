@@ -40,12 +40,14 @@ def test_planned_stack_takes_less_than_a_fifth_at_equal_flops() -> None:
     assert hand.flops == auto.flops
 
 
+@pytest.mark.complete
 def test_rematerialised_stack_takes_less_than_a_twelfth() -> None:
     hand, auto = costs(pn.repeat(pn.remat(residual_mlp(WIDTH, 4 * WIDTH)), DEPTH))
     assert auto.temporary >= 12 * hand.temporary, (hand, auto)
     assert hand.flops <= 7 / 6 * auto.flops
 
 
+@pytest.mark.complete
 def test_bytes_grow_by_what_the_plan_keeps() -> None:
     """Ten more blocks keep ten more inputs, pre-activations and pairs of statistics, and nothing else."""
     kept = 4 * ROWS * (WIDTH + 4 * WIDTH + 2)
@@ -53,6 +55,7 @@ def test_bytes_grow_by_what_the_plan_keeps() -> None:
     assert deep - shallow == pytest.approx(10 * kept, rel=0.02)
 
 
+@pytest.mark.complete
 def test_as_function_keeps_the_saving_under_jax_grad() -> None:
     net = pn.repeat(residual_mlp(WIDTH, 4 * WIDTH), DEPTH)
     x = jax.ShapeDtypeStruct((ROWS, WIDTH), jnp.float32)
@@ -130,6 +133,7 @@ PROMISES = {
 }
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("name", PROMISES)
 def test_stacks_keep_their_promises(name: str) -> None:
     layer, plain, depth, keep, bytes_ratio, flops_ratio = PROMISES[name]
@@ -148,6 +152,7 @@ def training_steps(gradient: Function) -> Function:
     return lambda params, x: lax.scan(lambda params, _: step(x, params), params, None, length=3)
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("wrap", "copies"), [(jax.vmap, (4,)), (training_steps, ())], ids=["vmap", "scan of steps"])
 def test_promises_hold_under_transformations(wrap: Callable[[Function], Function], copies: Any) -> None:
     """A twentieth of the ratio is lost at most, and no product is added."""

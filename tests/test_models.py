@@ -67,6 +67,7 @@ def test_gradients_are_those_of_jax_grad(name: str) -> None:
     assert max(leaf.error for leaf in report.leaves if leaf.verdict == "PASS") <= 1e-13
 
 
+@pytest.mark.complete
 @each_model
 def test_training_goes_where_jax_grad_goes(name: str) -> None:
     """Two steps of descent with `value_and_grad`, and the same two by autodiff."""

@@ -143,6 +143,7 @@ print("equal on", len(jax.devices()), "devices")
 """
 
 
+@pytest.mark.complete
 def test_batch_norm_on_two_devices_is_that_of_the_whole_batch() -> None:
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
@@ -230,6 +231,7 @@ SCALES = np.array([1.3, -0.7, 1e-2, -1e-3, 1e-5, 1e-9, 0.0, 0.0, 1e-6, -1e-3])
 BIASES = np.array([0.4, 0.4, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 0.0])
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_scales_near_zero_have_the_right_gradient_up_to_the_rounding_of_y(dtype: str) -> None:
     """Within the error that the documentation states, also where y as it is rounded shows nothing of x."""
@@ -269,6 +271,7 @@ def test_at_a_scale_and_bias_of_zero_the_gradient_is_that_of_a_scale_above_zero(
     assert_close(dparams, expected, 1e-6)
 
 
+@pytest.mark.complete
 def test_activated_convolutions_keep_a_third_of_the_bytes_of_autodiff() -> None:
     """Of a stack of eight, at the same convolutions."""
     net = pn.repeat(pn.serial(pn.conv(8, (3, 3)), pn.activated_batch_norm()), 8)

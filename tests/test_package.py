@@ -99,6 +99,7 @@ def test_a_misspelt_name_is_said() -> None:
         pn.dnse  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.complete
 def test_annotations_hold_at_run_time() -> None:
     """Every row of the table forward and backward with jaxtyping's annotations enforced by beartype."""
     out = run_python(

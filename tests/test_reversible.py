@@ -54,6 +54,7 @@ def drawn(net: pn.Layer, *, dtype: Any = jnp.float64, batch: int = 8) -> Any:
     return params, state, x
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("depth", "bound"), [(4, 2e-6), (64, 5e-5)])
 def test_drift_grows_slowly_with_depth(depth: int, bound: float) -> None:
     """The worst gradient in float32 against jax.grad in float64; in float64 almost nothing is left of it."""
@@ -66,6 +67,7 @@ def test_drift_grows_slowly_with_depth(depth: int, bound: float) -> None:
     assert max(errors(jax.jit(by_hand(net))(*narrow), truth)) <= bound
 
 
+@pytest.mark.complete
 def test_memory_does_not_grow_with_depth() -> None:
     """Less than a 250th of plain jax.grad at depth 256, for a third more products."""
     params_of_block, _, x = jax.eval_shape(lambda: drawn(pair(), dtype=jnp.float32, batch=1024))
