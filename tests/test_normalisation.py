@@ -332,3 +332,11 @@ def test_groups_instances_and_root_mean_squares_equal_pytorchs() -> None:
         assert_close(pn.rms_norm(eps=1e-3).predict({"scale": np.ones(6)}, (), x), root(torch.tensor(x)).detach(), 1e-12)
         unit = torch.nn.functional.normalize(torch.tensor(x), dim=1)
         assert_close(pn.l2_normalize(axis=1).predict((), (), x), unit, 1e-12)
+
+
+def channels_first(torch: Any, x: Any) -> Any:
+    return torch.tensor(np.moveaxis(x, -1, 1))
+
+
+def channels_last(x: Any) -> Any:
+    return np.moveaxis(x.detach().numpy(), 1, -1)

@@ -109,11 +109,3 @@ def test_weight_norm_equals_pytorchs() -> None:
         x = normal(5, 6)
         params = {"kernel": kernel.T, "scale": scale[:, 0], "bias": theirs.bias.detach().numpy()}
         assert_close(pn.weight_norm(pn.dense(4)).predict(params, (), x), theirs(torch.tensor(x)).detach(), 1e-12)
-
-
-def channels_first(torch: Any, x: Any) -> Any:
-    return torch.tensor(np.moveaxis(x, -1, 1))
-
-
-def channels_last(x: Any) -> Any:
-    return np.moveaxis(x.detach().numpy(), 1, -1)

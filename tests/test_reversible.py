@@ -75,13 +75,13 @@ def test_memory_does_not_grow_with_depth() -> None:
     def stacked(depth: int) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((depth, *leaf.shape), leaf.dtype), params_of_block)
 
-    def by_hand(params: Any, x: Any) -> Any:
+    def planned(params: Any, x: Any) -> Any:
         return by_hand(pn.repeat(pair(), jax.tree.leaves(params)[0].shape[0]))(params, (), x)[0]
 
     def plain(params: Any, x: Any) -> Any:
         return jax.grad(lambda params: jnp.sum(jnp.sin(jax.lax.scan(plain_block, x, params)[0])))(params)
 
-    shallow, deep = (cost(by_hand, stacked(depth), x) for depth in (16, 256))
+    shallow, deep = (cost(planned, stacked(depth), x) for depth in (16, 256))
     auto = cost(plain, stacked(256), x)
     assert deep.temporary == pytest.approx(shallow.temporary, rel=0.01)
     assert auto.temporary >= 250 * deep.temporary, (deep, auto)
