@@ -25,7 +25,7 @@ from .layer import (
     value_and_grad as value_and_grad,
 )
 
-_MODULES = ("data", "files", "layers", "losses", "models", "train")
+_MODULES = ("checking", "combine", "data", "files", "layers", "losses", "models", "train")
 _PACKAGES = ("combine", "layers", "checking")  # in the order in which a name is looked for
 _MODULE_OF = {
     "clipped_value_and_grad": "per_example_gradients",
@@ -35,7 +35,16 @@ _MODULE_OF = {
 }
 
 if _typing.TYPE_CHECKING:
-    from . import data as data, files as files, layers as layers, losses as losses, models as models, train as train
+    from . import (
+        checking as checking,
+        combine as combine,
+        data as data,
+        files as files,
+        layers as layers,
+        losses as losses,
+        models as models,
+        train as train,
+    )
     from .checking import *
     from .combine import *
     from .layers import *

@@ -11,6 +11,7 @@ import pytest
 from cost import cost
 
 import purenet as pn
+from purenet.flops import matmul_flops
 from purenet.layers.attention import attention_backward, attention_forward
 from purenet.layers.attention_blocks import (
     balanced,
@@ -103,7 +104,7 @@ def test_only_visible_pairs_cost_flops(
 
     traced = jax.jit(gradients).trace(q, k, k, q)
     products = 2 + 5  # of a pair, forward and backward
-    assert pn.flops.matmul_flops(traced.jaxpr.jaxpr) == products * len(expected) * 2 * rows * columns * 2 * 4
+    assert matmul_flops(traced.jaxpr.jaxpr) == products * len(expected) * 2 * rows * columns * 2 * 4
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])

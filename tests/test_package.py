@@ -76,7 +76,7 @@ def test_every_public_name_is_there_and_typed() -> None:
     names = [name for name in dir(pn) if not name.startswith("_")]
     assert {"dense", "serial", "check", "plan", "summary", "Layer", "LayerError", "losses", "train"} <= set(names)
     modules = {name for name in names if isinstance(getattr(pn, name), ModuleType)}
-    assert modules == {"data", "files", "layers", "losses", "models", "train"}
+    assert modules == {"checking", "combine", "data", "files", "layers", "losses", "models", "train"}
     assert (Path(pn.__file__).parent / "py.typed").is_file()
     assert pn.__version__ == version("purenet")
 
