@@ -16,14 +16,10 @@ import typing as _typing
 from types import ModuleType as _ModuleType
 
 from .errors import LayerError as LayerError, LayerTypeError as LayerTypeError, LayerValueError as LayerValueError
-from .layer import (
-    Layer as Layer,
-    as_function as as_function,
-    from_function as from_function,
-    objective as objective,
-    stateless as stateless,
-    value_and_grad as value_and_grad,
-)
+from .functions import as_function as as_function, from_function as from_function
+from .layer import Layer as Layer
+from .objective import objective as objective, value_and_grad as value_and_grad
+from .stateless import stateless as stateless
 
 _MODULES = ("checking", "combine", "data", "files", "layers", "losses", "models", "train")
 _PACKAGES = ("combine", "layers", "checking")  # in the order in which a name is looked for

@@ -194,7 +194,7 @@ def test_parameters_are_cast_inside_the_scan() -> None:
 
 def test_what_replaces_a_combinators_function_is_not_lost() -> None:
     net = mlp()
-    marked = net._replace(backward=lambda *args: jax.tree.map(lambda leaf: 3 * leaf, net.backward(*args)))
+    marked = net.replace(backward=lambda *args: jax.tree.map(lambda leaf: 3 * leaf, net.backward(*args)))
     params, x, dy = random_point(net)
     plain, tripled = (pull(pn.with_dtype(layer, jnp.float32), params, x, dy)[1][1] for layer in (net, marked))
     np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-6)
@@ -340,7 +340,7 @@ def test_plans_and_paths_say_where() -> None:
 
 def test_a_wrong_layer_inside_is_blamed_alone() -> None:
     dense = pn.dense(WIDTH)
-    wrong = dense._replace(backward=lambda *args: (dense.backward(*args)[0], 1.01 * dense.backward(*args)[1]))
+    wrong = dense.replace(backward=lambda *args: (dense.backward(*args)[0], 1.01 * dense.backward(*args)[1]))
     inner = pn.serial(a=dense, b=wrong, c=dense)
     with jax.enable_x64(True):
         for net, path in (

@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from purenet.validation import leaves_with_paths
 
 import purenet as pn
 from purenet import losses, models
-from purenet.layer import leaves_with_paths
 from purenet.models.vae import beside_input
 
 CLASSES = 3

@@ -90,7 +90,7 @@ def replaced_backward() -> tuple[pn.Layer, Any]:
         dparams, dx = dense.backward(*args)
         return jax.tree.map(lambda leaf: 2 * leaf, dparams), dx
 
-    net = pn.serial(dense._replace(backward=twice), pn.tanh(), pn.dense(3))
+    net = pn.serial(dense.replace(backward=twice), pn.tanh(), pn.dense(3))
     return pn.objective(net, losses.softmax_cross_entropy()), (draw(BATCH, 5), jnp.arange(BATCH) % 3)
 
 

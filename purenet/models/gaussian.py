@@ -21,10 +21,12 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
+from ..layer import Key, Layer, Params, Residuals, Shaped, State
 from ..layers.dropout import check_key
 from ..losses.reduction import check_reduction, divisor_of, reduce_backward, reduce_forward
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Moments = Float[Array, "... two_latent"]
 Latent = Float[Array, "... latent"]

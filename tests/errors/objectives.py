@@ -31,7 +31,7 @@ def loss(layer: pn.Layer, *pair: Any) -> Callable[[], Any]:
 
 def wrong_backward(change: Callable[[Any, Any], Any]) -> pn.Layer:
     dense = pn.dense(3)
-    return dense._replace(backward=lambda *args: change(*dense.backward(*args)))
+    return dense.replace(backward=lambda *args: change(*dense.backward(*args)))
 
 
 def gradient_of(layer: pn.Layer) -> Callable[[], Any]:
@@ -110,7 +110,7 @@ TABLE: Table = {
         r"serial\[2\].dense: input gradient \(4, 1\), input \(4, 8\)",
     ),
     "input gradient's shape, input dropped": (
-        gradient_of(pn.serial(pn.tanh()._replace(backward=lambda p, x, y, r, dy: ((), dy[:, :1])), pn.dense(3))),
+        gradient_of(pn.serial(pn.tanh().replace(backward=lambda p, x, y, r, dy: ((), dy[:, :1])), pn.dense(3))),
         ValueError,
         r"serial\[2\].serial\[0\]: input gradient \(4, 1\), input \(4, 8\)",
     ),

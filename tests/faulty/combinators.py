@@ -24,7 +24,7 @@ def without_skip(layer: pn.Layer) -> pn.Layer:
         dparams, dx = whole.backward(params, x, y, residuals, dy)
         return dparams, dx - dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def skip_alone(layer: pn.Layer) -> pn.Layer:
@@ -34,7 +34,7 @@ def skip_alone(layer: pn.Layer) -> pn.Layer:
         dparams, _ = whole.backward(params, x, y, residuals, dy)
         return dparams, dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def skip_twice(layer: pn.Layer) -> pn.Layer:
@@ -44,7 +44,7 @@ def skip_twice(layer: pn.Layer) -> pn.Layer:
         dparams, dx = whole.backward(params, x, y, residuals, dy)
         return dparams, dx + dy
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def without_branch(layer: pn.Layer, k: int) -> pn.Layer:
@@ -54,7 +54,7 @@ def without_branch(layer: pn.Layer, k: int) -> pn.Layer:
         dparams, dx = layer.backward(params, x, y, residuals, dy)
         return dparams, dx - dy @ params[k]["kernel"].T
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def mean_forgotten(*layers: pn.Layer) -> pn.Layer:
@@ -64,7 +64,7 @@ def mean_forgotten(*layers: pn.Layer) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return whole.backward(params, x, y, residuals, n * dy)
 
-    return whole._replace(backward=backward)
+    return whole.replace(backward=backward)
 
 
 def exchanged(layer: pn.Layer, first: int, second: int) -> pn.Layer:
@@ -75,7 +75,7 @@ def exchanged(layer: pn.Layer, first: int, second: int) -> pn.Layer:
         dparams[first], dparams[second] = dparams[second], dparams[first]
         return dparams, dx
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def blocks_reversed(layer: pn.Layer) -> pn.Layer:
@@ -93,7 +93,7 @@ def not_divided(layer: pn.Layer, size: int) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return layer.backward(params, x, y, residuals, size * dy)
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def targets_for_inputs(layer: pn.Layer) -> pn.Layer:

@@ -59,7 +59,7 @@ def replaced(layer: pn.Layer, change: Callable[[Any, Any], Any]) -> pn.Layer:
         dparams, dx = layer.backward(params, x, y, residuals, dy)
         return dparams, change(*dx)
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 FAULTS = [

@@ -24,12 +24,12 @@ def bad(layer: pn.Layer, change: Callable[[Any, Any], Any]) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return change(*layer.backward(params, x, y, residuals, dy))
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 def with_slope(layer: pn.Layer, slope: Callable[[Any], Any]) -> pn.Layer:
     """An activation whose backward multiplies dy by slope(y)."""
-    return layer._replace(backward=lambda params, x, y, residuals, dy: ((), slope(y) * dy), needs=("y",))
+    return layer.replace(backward=lambda params, x, y, residuals, dy: ((), slope(y) * dy), needs=("y",))
 
 
 def leaf(name: str, rule: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
@@ -57,7 +57,7 @@ def norm_without_mean() -> pn.Layer:
         xhat = (x - mean) * rstd
         return {}, rstd * (dy - xhat * jnp.mean(dy * xhat, -1, keepdims=True))
 
-    return norm._replace(backward=backward)
+    return norm.replace(backward=backward)
 
 
 def softmax_diagonal() -> pn.Layer:

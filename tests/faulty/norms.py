@@ -216,7 +216,7 @@ def replaced(layer: pn.Layer, change: Callable[..., Any]) -> pn.Layer:
     def backward(params: Any, x: Any, y: Any, residuals: Any, dy: Any) -> Any:
         return change(*layer.backward(params, x, y, residuals, dy), dy)
 
-    return layer._replace(backward=backward)
+    return layer.replace(backward=backward)
 
 
 FAULTS += [

@@ -126,7 +126,7 @@ FAULTS = [
     ),
     Fault(
         "pn.dropout: dx for all",
-        pn.dropout(0.3)._replace(backward=lambda p, x, y, key, dy: ((), dy / 0.7)),
+        pn.dropout(0.3).replace(backward=lambda p, x, y, key, dy: ((), dy / 0.7)),
         X,
         None,
         ("support", "local_derivative"),
@@ -134,7 +134,7 @@ FAULTS = [
     ),
     Fault(
         "pn.dropout: mask of another key",
-        pn.dropout(0.3)._replace(backward=lambda p, x, y, key, dy: ((), jnp.where(mask_of(4), dy / 0.7, 0.0))),
+        pn.dropout(0.3).replace(backward=lambda p, x, y, key, dy: ((), jnp.where(mask_of(4), dy / 0.7, 0.0))),
         X,
         None,
         ("support", "wrong_operand", "permuted", "local_derivative"),
