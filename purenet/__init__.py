@@ -3,282 +3,101 @@
 Layers, networks and objectives are `Layer`s: pure functions over plain pytrees. The backward stands next to its
 forward in `purenet.layers` and `purenet.losses`, combinators plan what is kept between the two, `check` compares
 with jax.grad, and `purenet.train` runs whole epochs as one compiled program.
+
+`import purenet` loads the contract; what stands in a package loads when one of its names is first used. All names of
+combine, layers and checking are names of purenet, so that a layer is exported by one line, in layers/__init__.py.
 """
 
 from __future__ import annotations
 
 import importlib as _importlib
-from importlib.metadata import version as _version
-from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
+import sys as _sys
+import typing as _typing
+from types import ModuleType as _ModuleType
 
-from . import layers, losses
-from .combine import (
-    compose,
-    concatenate,
-    frozen,
-    head_objective,
-    parallel,
-    per_example,
-    remat,
-    repeat,
-    residual,
-    reversible,
-    scale_gradient,
-    serial,
-    spectral_norm,
-    tied,
-    weight_norm,
-    weight_standardize,
-    with_dtype,
-)
-from .errors import LayerError, LayerTypeError, LayerValueError
-from .functions import as_function, from_function
-from .layer import Kind, Layer
-from .layers import (
-    activated_batch_norm,
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    alpha_dropout,
-    avg_pool,
-    batch_norm,
-    bidirectional,
-    celu,
-    conv,
-    conv_transpose,
-    crop,
-    cross_attention,
-    dense,
-    depthwise_conv,
-    dot_product_attention,
-    drop_path,
-    dropout,
-    elu,
-    embedding,
-    erf_sigmoid,
-    flatten,
-    gated_mlp,
-    gaussian_dropout,
-    gaussian_noise,
-    geglu,
-    gelu,
-    global_avg_pool,
-    global_lp_pool,
-    global_max_pool,
-    glu,
-    group_norm,
-    gru,
-    hard_sigmoid,
-    hard_swish,
-    hard_tanh,
-    highway,
-    identity,
-    instance_norm,
-    l2_normalize,
-    layer_norm,
-    leaky_relu,
-    learned_positions,
-    linear_recurrence,
-    log_sigmoid,
-    log_softmax,
-    lp_pool,
-    lstm,
-    max_pool,
-    maxout,
-    mish,
-    mixture_of_experts,
-    multi_head_attention,
-    packed_attention,
-    pad,
-    pixel_shuffle,
-    pixel_unshuffle,
-    prelu,
-    reglu,
-    relu,
-    relu6,
-    reshape,
-    rms_norm,
-    rnn,
-    rotary,
-    self_attention,
-    selu,
-    sigmoid,
-    silu,
-    sinusoidal_positions,
-    softmax,
-    softplus,
-    softsign,
-    spatial_dropout,
-    squeeze_and_excitation,
-    stacked_rnn,
-    swap_axes,
-    swiglu,
-    swish,
-    tanh,
-    upsample,
-    without_lengths,
-)
-from .objective import objective, value_and_grad
-from .per_example_gradients import clipped_value_and_grad, per_example_norms
-from .planning import plan
-from .stateless import stateless
-from .summarize import summary
+from .constructor import constructor as constructor
+from .errors import LayerError as LayerError, LayerTypeError as LayerTypeError, LayerValueError as LayerValueError
+from .functions import as_function as as_function, from_function as from_function
+from .layer import Kind as Kind, Layer as Layer
+from .objective import objective as objective, value_and_grad as value_and_grad
+from .stateless import stateless as stateless
 
-if _TYPE_CHECKING:
-    from . import data, files, models, train
-    from .checking import Diagnosis, GradientError, Report, assert_gradients, check, check_gradient, mutation_test
+_MODULES = ("checking", "combine", "data", "files", "layers", "losses", "models", "train")
+_PACKAGES = ("combine", "layers", "checking")  # in the order in which a name is looked for
+_MODULE_OF = {
+    "clipped_value_and_grad": "per_example_gradients",
+    "per_example_norms": "per_example_gradients",
+    "plan": "planning",
+    "summary": "summarize",
+}
 
-__version__ = _version("purenet")
+if _typing.TYPE_CHECKING:
+    from . import (
+        checking as checking,
+        combine as combine,
+        data as data,
+        files as files,
+        layers as layers,
+        losses as losses,
+        models as models,
+        train as train,
+    )
+    from .checking import *
+    from .combine import *
+    from .layers import *
+    from .per_example_gradients import (
+        clipped_value_and_grad as clipped_value_and_grad,
+        per_example_norms as per_example_norms,
+    )
+    from .planning import plan as plan
+    from .summarize import summary as summary
 
-# What a network's own code does not need loads when it is first used.
-_LAZY_MODULES = ("data", "files", "models", "train")
-_CHECKING = (
-    "Diagnosis",
-    "GradientError",
-    "Report",
-    "assert_gradients",
-    "check",
-    "check_gradient",
-    "mutation_test",
-)
-_LAZY_NAMES = dict.fromkeys(_CHECKING, "checking")
+    __version__: str
+else:
 
-
-def __getattr__(name: str) -> _Any:
-    if name in _LAZY_MODULES:
-        return _importlib.import_module(f".{name}", __name__)
-    if name in _LAZY_NAMES:
-        return getattr(_importlib.import_module(f".{_LAZY_NAMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        """Found once: it then stands in the module like any other name."""
+        if name == "__all__":
+            return __dir__()
+        if name in _MODULES:
+            return _load(name)
+        value = _version() if name == "__version__" else _exported(name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_LAZY_MODULES, *_LAZY_NAMES]
+    modules = (_sys.modules[__name__], *map(_load, _PACKAGES))
+    return sorted({*_MODULES, *_MODULE_OF, *(name for module in modules for name in _public(module))})
 
 
-__all__ = [
-    "Diagnosis",
-    "GradientError",
-    "Kind",
-    "Layer",
-    "LayerError",
-    "LayerTypeError",
-    "LayerValueError",
-    "Report",
-    "activated_batch_norm",
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "alpha_dropout",
-    "as_function",
-    "assert_gradients",
-    "avg_pool",
-    "batch_norm",
-    "bidirectional",
-    "celu",
-    "check",
-    "check_gradient",
-    "clipped_value_and_grad",
-    "compose",
-    "concatenate",
-    "conv",
-    "conv_transpose",
-    "crop",
-    "cross_attention",
-    "data",
-    "dense",
-    "depthwise_conv",
-    "dot_product_attention",
-    "drop_path",
-    "dropout",
-    "elu",
-    "embedding",
-    "erf_sigmoid",
-    "files",
-    "flatten",
-    "from_function",
-    "frozen",
-    "gated_mlp",
-    "gaussian_dropout",
-    "gaussian_noise",
-    "geglu",
-    "gelu",
-    "global_avg_pool",
-    "global_lp_pool",
-    "global_max_pool",
-    "glu",
-    "group_norm",
-    "gru",
-    "hard_sigmoid",
-    "hard_swish",
-    "hard_tanh",
-    "head_objective",
-    "highway",
-    "identity",
-    "instance_norm",
-    "l2_normalize",
-    "layer_norm",
-    "layers",
-    "leaky_relu",
-    "learned_positions",
-    "linear_recurrence",
-    "log_sigmoid",
-    "log_softmax",
-    "losses",
-    "lp_pool",
-    "lstm",
-    "max_pool",
-    "maxout",
-    "mish",
-    "mixture_of_experts",
-    "models",
-    "multi_head_attention",
-    "mutation_test",
-    "objective",
-    "packed_attention",
-    "pad",
-    "parallel",
-    "per_example",
-    "per_example_norms",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "plan",
-    "prelu",
-    "reglu",
-    "relu",
-    "relu6",
-    "remat",
-    "repeat",
-    "reshape",
-    "residual",
-    "reversible",
-    "rms_norm",
-    "rnn",
-    "rotary",
-    "scale_gradient",
-    "self_attention",
-    "selu",
-    "serial",
-    "sigmoid",
-    "silu",
-    "sinusoidal_positions",
-    "softmax",
-    "softplus",
-    "softsign",
-    "spatial_dropout",
-    "spectral_norm",
-    "squeeze_and_excitation",
-    "stacked_rnn",
-    "stateless",
-    "summary",
-    "swap_axes",
-    "swiglu",
-    "swish",
-    "tanh",
-    "tied",
-    "train",
-    "upsample",
-    "value_and_grad",
-    "weight_norm",
-    "weight_standardize",
-    "with_dtype",
-    "without_lengths",
-]
+def _exported(name: str) -> object:
+    if name in _MODULE_OF:
+        return getattr(_load(_MODULE_OF[name]), name)
+    for package in () if name.startswith("_") else _PACKAGES:
+        names = _public(_load(package))
+        if name in names:
+            return names[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _load(module: str) -> _ModuleType:
+    return _importlib.import_module(f".{module}", __name__)
+
+
+def _public(module: _ModuleType) -> dict[str, object]:
+    """What a module exports: not its submodules, which importing them leaves there."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, _ModuleType)
+    }
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("purenet")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0+unknown"

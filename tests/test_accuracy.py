@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import normal
 from jax import lax
 
 import purenet as pn
 from purenet.layer import run_backward
+
+pytestmark = pytest.mark.complete
 
 
 class Row(NamedTuple):
@@ -27,10 +30,6 @@ class Row(NamedTuple):
     plain: Callable[[Any, Any], Any]
     x: Any
     worst: float
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def layer_norm(params: Any, x: Any) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from cost import cost
 
 import purenet as pn
+from purenet.flops import matmul_flops
 from purenet.layers.attention import attention_backward, attention_forward
 from purenet.layers.attention_blocks import (
     balanced,
@@ -73,6 +74,7 @@ def test_equals_all_scores_at_once(name: str) -> None:
             np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(
     "options",
     [
@@ -102,7 +104,7 @@ def test_only_visible_pairs_cost_flops(
 
     traced = jax.jit(gradients).trace(q, k, k, q)
     products = 2 + 5  # of a pair, forward and backward
-    assert pn.flops.matmul_flops(traced.jaxpr.jaxpr) == products * len(expected) * 2 * rows * columns * 2 * 4
+    assert matmul_flops(traced.jaxpr.jaxpr) == products * len(expected) * 2 * rows * columns * 2 * 4
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
@@ -147,6 +149,7 @@ def by_blocks(q: Any, k: Any, v: Any, do: Any, block: int = 128) -> Any:
     return jnp.sum(o * do), block_attention_backward(q, k, v, None, None, o, lse, do, causal=True, block=block)[:3]
 
 
+@pytest.mark.complete
 def test_long_causal_attention_takes_a_hundredth_of_the_bytes() -> None:
     """What is left is the output and a few blocks."""
     arrays = [spec(1, 4096, 12, 64)] * 4
@@ -155,6 +158,7 @@ def test_long_causal_attention_takes_a_hundredth_of_the_bytes() -> None:
     assert blocks.flops <= 0.605 * auto.flops, (blocks, auto)
 
 
+@pytest.mark.complete
 def test_the_layer_under_jax_grad_takes_a_fiftieth_of_the_bytes() -> None:
     """From packed queries, keys and values, whose gradient is packed too."""
     layer = pn.as_function(pn.packed_attention(12, causal=True, block=128))
@@ -169,6 +173,7 @@ def test_the_layer_under_jax_grad_takes_a_fiftieth_of_the_bytes() -> None:
     assert auto.temporary >= 50 * blocks.temporary, (blocks, auto)
 
 
+@pytest.mark.complete
 def test_bfloat16_is_rounded_where_it_comes_in_and_goes_out() -> None:
     """Gradients against float64: within 2e-3 of their length, of which rounding the right ones takes 1.7e-3."""
     arrays = draw(*[(1, 256, 2, 64)] * 4, dtype=jnp.bfloat16)

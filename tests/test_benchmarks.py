@@ -30,6 +30,7 @@ def test_every_layer_has_a_row(benchmark: ModuleType) -> None:
     assert {name for name, value in vars(pn.layers).items() if isfunction(value)} <= named
 
 
+@pytest.mark.complete
 def test_a_row_is_measured(benchmark: ModuleType) -> None:
     row = benchmark.Row("gelu", pn.gelu(), benchmark.floats(7), 4096, 4096)
     found = benchmark.measure(row, row.examples, jnp.float32, rounds=3)

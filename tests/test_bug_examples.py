@@ -27,6 +27,7 @@ def _leaves_precision_alone():
     assert jnp.zeros(()).dtype == jnp.float32
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("bug", BUGS.BUGS, ids=lambda bug: bug.name)
 def test_bug_is_named(bug: Any):
     finding = find(bug.name)
@@ -91,6 +92,7 @@ def test_a_bug_that_is_not_named_is_the_exit_code(monkeypatch: pytest.MonkeyPatc
     assert "found and named 1 of 2" in printed
 
 
+@pytest.mark.complete
 def test_the_program_names_all_of_them():
     """As a reader runs it: with JAX as it is by default, and from the command line."""
     done = subprocess.run([sys.executable, EXAMPLES / "find_the_bug.py"], capture_output=True, text=True, timeout=120)

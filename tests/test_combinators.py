@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from cost import cost, kept_bytes
+from helpers import pull
 
 import purenet as pn
 from purenet import losses
@@ -26,16 +28,6 @@ def mlp(width: int = WIDTH) -> pn.Layer:
 
 def shapes(net: pn.Layer, x: Any = X) -> tuple[Any, Any]:
     return jax.eval_shape(net.init, jax.random.key(0), x)
-
-
-def pull(net: pn.Layer) -> Any:
-    """(params, x, dy) -> (y, (dparams, dx)), forward and backward."""
-
-    def run(params: Any, x: Any, dy: Any) -> Any:
-        y, _, residuals = net.forward(params, (), x, None)
-        return y, run_backward(net, params, x, y, residuals, dy)
-
-    return run
 
 
 def by_autodiff(net: pn.Layer) -> Any:
@@ -65,11 +57,11 @@ def test_frozen_parameters_cost_no_products() -> None:
     """Two products forward; backward two for x, and two more for the kernels unless they are frozen."""
     net = mlp()
     arguments = shapes(net)[0], X, X
-    assert products(pull(net), *arguments) == 6
-    assert products(pull(pn.frozen(net)), *arguments) == 4
+    assert products(partial(pull, net), *arguments) == 6
+    assert products(partial(pull, pn.frozen(net)), *arguments) == 4
     assert products(by_autodiff(pn.frozen(net)), *arguments) == 4
     repeated = pn.frozen(pn.repeat(net, 3))
-    assert products(pull(repeated), shapes(repeated)[0], X, X) == 4  # in the bodies of two scans
+    assert products(partial(pull, repeated), shapes(repeated)[0], X, X) == 4  # in the bodies of two scans
 
 
 def test_what_only_frozen_kernels_would_read_is_not_stored() -> None:
@@ -78,7 +70,7 @@ def test_what_only_frozen_kernels_would_read_is_not_stored() -> None:
     block = pn.serial(pn.dense(WIDTH), pn.sigmoid(), pn.dense(WIDTH))
     net = pn.repeat(pn.frozen(block), deep)
     small, large = (
-        cost(pull(net), shapes(net)[0], x, x).temporary
+        cost(partial(pull, net), shapes(net)[0], x, x).temporary
         for x in (jax.ShapeDtypeStruct((rows, WIDTH), jnp.float32) for rows in (ROWS, 3 * ROWS))
     )
     per_row = (large - small) / (2 * ROWS)
@@ -161,7 +153,7 @@ def test_gradients_of_bfloat16_products_are_rounded_once() -> None:
     x = jax.random.normal(jax.random.key(0), (65536, 8)).astype(jnp.bfloat16).astype(jnp.float32)
     dy = (1 + jax.random.normal(jax.random.key(1), (65536, 4))).astype(jnp.bfloat16).astype(jnp.float32)
     params, _ = net.init(jax.random.key(2), x)
-    mine = jax.jit(pull(net))(params, x, dy)[1][0]
+    mine = jax.jit(partial(pull, net))(params, x, dy)[1][0]
     wide_x, wide_dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
     truth = {"kernel": wide_x.T @ wide_dy, "bias": wide_dy.sum(0)}
     for name, leaf in truth.items():
@@ -183,7 +175,7 @@ def test_uses_are_summed_in_the_parameters_dtype() -> None:
     mixed = pn.with_dtype(pn.tied(net, ties), jnp.bfloat16)
     x = jnp.ones(())
     params, _ = mixed.init(jax.random.key(0), x)
-    dparams = pull(mixed)(params, x, jnp.ones(()))[1][0]
+    dparams = pull(mixed, params, x, jnp.ones(()))[1][0]
     assert float(jax.tree.leaves(dparams)[0]) == 256 + 15
 
 
@@ -194,7 +186,7 @@ def scaled_by(factor: float) -> pn.Layer:
 def test_parameters_are_cast_inside_the_scan() -> None:
     """No bfloat16 copy of all blocks, which would stand beside them for the whole step."""
     net = pn.with_dtype(pn.repeat(mlp(), 5), jnp.bfloat16)
-    program = str(jax.make_jaxpr(pull(net))(shapes(net)[0], X, X))
+    program = str(jax.make_jaxpr(partial(pull, net))(shapes(net)[0], X, X))
     stacks = f"[5,{WIDTH},{4 * WIDTH}]"
     assert f"f32{stacks}" in program
     assert f"bf16{stacks}" not in program
@@ -204,7 +196,7 @@ def test_what_replaces_a_combinators_function_is_not_lost() -> None:
     net = mlp()
     marked = net.replace(backward=lambda *args: jax.tree.map(lambda leaf: 3 * leaf, net.backward(*args)))
     params, x, dy = random_point(net)
-    plain, tripled = (pull(pn.with_dtype(layer, jnp.float32))(params, x, dy)[1][1] for layer in (net, marked))
+    plain, tripled = (pull(pn.with_dtype(layer, jnp.float32), params, x, dy)[1][1] for layer in (net, marked))
     np.testing.assert_allclose(tripled, 3 * plain, rtol=1e-6)
 
 
@@ -286,11 +278,14 @@ def test_the_second_forward_leaves_out_the_last_product() -> None:
     """Two forward, one again, four backward: seven sixths, not eight sixths."""
     net = pn.remat(mlp())
     arguments = shapes(net)[0], X, X
-    assert products(pull(net), *arguments) == 7
+    assert products(partial(pull, net), *arguments) == 7
     repeated = pn.repeat(net, 3)
     arguments = shapes(repeated)[0], X, X
-    assert products(pull(repeated), *arguments) == 7
-    assert cost(pull(repeated), *arguments).flops * 6 == cost(pull(pn.repeat(mlp(), 3)), *arguments).flops * 7
+    assert products(partial(pull, repeated), *arguments) == 7
+    assert (
+        cost(partial(pull, repeated), *arguments).flops * 6
+        == cost(partial(pull, pn.repeat(mlp(), 3)), *arguments).flops * 7
+    )
 
 
 @pytest.mark.parametrize("wrap", [lambda net: net, lambda net: pn.repeat(net, 2)], ids=["alone", "repeat"])

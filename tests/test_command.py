@@ -143,6 +143,7 @@ def some_of_the_library() -> list[Entry]:
     return [entry for entry in catalogue() if entry.name in names]
 
 
+@pytest.mark.complete
 def test_the_library_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command.jobs, "catalogue", lambda seed: some_of_the_library())
     assert command.main(["check"]) == 0

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import pull
 from hypothesis import assume, given, settings, strategies as st
 from jax import lax
 
 import purenet as pn
-from purenet.layer import run_backward
 from purenet.layers.conv import conv_backward, conv_forward
 from purenet.layers.conv_geometry import Window, output_sizes
 from purenet.layers.depthwise_conv import depthwise_conv_backward, depthwise_conv_forward
@@ -82,11 +82,6 @@ def test_gradients_in_every_geometry(twins: Twins, axes: int, examples: int) -> 
 
     with jax.enable_x64(True):
         check()
-
-
-def pull(layer: pn.Layer, params: Any, x: Any, dy: Any) -> Any:
-    y, _, residuals = layer.forward(params, (), x, None)
-    return y, run_backward(layer, params, x, y, residuals, dy)
 
 
 def normal(*shape: int) -> Any:

@@ -84,6 +84,7 @@ def test_three_layer_verifies_each_layer(capsys: pytest.CaptureFixture[str]):
     assert printed.count("sigmoid: 1 PASS of 1") == 2
 
 
+@pytest.mark.complete
 def test_quadrants_and_zeros(tmp_path: Path):
     picture = tmp_path / "quadrants.png"
     found = load("quadrants").main(["--starts", "3", "--plot", str(picture)])

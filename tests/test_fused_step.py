@@ -98,6 +98,7 @@ def scan_outputs(jaxpr: Any) -> Iterator[tuple[int, ...]]:
             yield from scan_outputs(inner)
 
 
+@pytest.mark.complete
 def test_the_gradient_of_a_stack_is_never_there() -> None:
     """Temporary bytes for an H200, 24 gelu blocks 1024-4096-1024: 322 MiB, make_step's 1,073, jax.grad's 2,003."""
     net, optimizer = objective(pn.repeat(block(), DEPTH)), optax.adamw(1e-3)

@@ -18,7 +18,7 @@ from load_example import load
 
 import purenet as pn
 
-pytestmark = pytest.mark.usefixtures("everyday_rules")
+pytestmark = [pytest.mark.complete, pytest.mark.usefixtures("everyday_rules")]
 PLAIN, EXPERT = "jax.value_and_grad", "the same, chunked, products saved"
 
 

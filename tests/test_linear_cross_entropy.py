@@ -62,23 +62,27 @@ def fused_cost(vocabulary: int = VOCABULARY, **options: Any) -> Cost:
 # What it saves. Shapes alone are compiled, nothing is run.
 
 
+@pytest.mark.complete
 def test_by_tokens_takes_a_twelfth_of_the_bytes_at_the_same_flops() -> None:
     hand, auto = fused_cost(), everyday_cost()
     assert auto.temporary >= 12 * hand.temporary, (hand, auto)
     assert hand.flops == auto.flops
 
 
+@pytest.mark.complete
 def test_by_vocabulary_takes_a_fiftieth_of_the_bytes_at_a_third_more_flops() -> None:
     hand, auto = fused_cost(by="vocabulary"), everyday_cost()
     assert auto.temporary >= 50 * hand.temporary, (hand, auto)
     assert hand.flops <= 1.34 * auto.flops
 
 
+@pytest.mark.complete
 def test_a_vocabulary_that_nothing_divides_costs_no_copy_of_the_kernel() -> None:
     hand, even = fused_cost(50257, by="vocabulary"), fused_cost(by="vocabulary")
     assert hand.temporary <= 1.2 * even.temporary, (hand, even)
 
 
+@pytest.mark.complete
 def test_tied_to_an_embedding_there_is_one_gradient_of_the_table() -> None:
     """Beside it stand the hidden states, their gradient, one chunk of logits and, on the CPU, a product to be added."""
     network = pn.head_objective(
@@ -188,6 +192,7 @@ def test_a_vocabulary_padded_with_a_bias_of_minus_infinity(by: str) -> None:
     assert not np.any(np.delete(gradient, [6, 7, 8], 1))
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("by", ["tokens", "vocabulary"])
 def test_gradients_in_bfloat16_are_right_to_its_last_digit(by: str) -> None:
     """The relative error of everything in bfloat16 is what rounding the right gradient costs, 1.7e-3."""

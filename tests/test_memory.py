@@ -10,16 +10,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 from cost import Cost, cost
+from helpers import residual_mlp
 from jax import lax
 
 import purenet as pn
 from purenet.layer import run_backward
 
 ROWS, WIDTH, DEPTH = 2048, 48, 12
-
-
-def block() -> pn.Layer:
-    return pn.residual(pn.serial(pn.layer_norm(), pn.dense(4 * WIDTH), pn.gelu(), pn.dense(WIDTH)))
 
 
 def costs(net: pn.Layer) -> tuple[Any, Any]:
@@ -38,26 +35,29 @@ def costs(net: pn.Layer) -> tuple[Any, Any]:
 
 
 def test_planned_stack_takes_less_than_a_fifth_at_equal_flops() -> None:
-    hand, auto = costs(pn.repeat(block(), DEPTH))
+    hand, auto = costs(pn.repeat(residual_mlp(WIDTH, 4 * WIDTH), DEPTH))
     assert auto.temporary >= 5.5 * hand.temporary, (hand, auto)
     assert hand.flops == auto.flops
 
 
+@pytest.mark.complete
 def test_rematerialised_stack_takes_less_than_a_twelfth() -> None:
-    hand, auto = costs(pn.repeat(pn.remat(block()), DEPTH))
+    hand, auto = costs(pn.repeat(pn.remat(residual_mlp(WIDTH, 4 * WIDTH)), DEPTH))
     assert auto.temporary >= 12 * hand.temporary, (hand, auto)
     assert hand.flops <= 7 / 6 * auto.flops
 
 
+@pytest.mark.complete
 def test_bytes_grow_by_what_the_plan_keeps() -> None:
     """Ten more blocks keep ten more inputs, pre-activations and pairs of statistics, and nothing else."""
     kept = 4 * ROWS * (WIDTH + 4 * WIDTH + 2)
-    shallow, deep = (costs(pn.repeat(block(), depth))[0].temporary for depth in (10, 20))
+    shallow, deep = (costs(pn.repeat(residual_mlp(WIDTH, 4 * WIDTH), depth))[0].temporary for depth in (10, 20))
     assert deep - shallow == pytest.approx(10 * kept, rel=0.02)
 
 
+@pytest.mark.complete
 def test_as_function_keeps_the_saving_under_jax_grad() -> None:
-    net = pn.repeat(block(), DEPTH)
+    net = pn.repeat(residual_mlp(WIDTH, 4 * WIDTH), DEPTH)
     x = jax.ShapeDtypeStruct((ROWS, WIDTH), jnp.float32)
     params, _ = jax.eval_shape(net.init, jax.random.key(0), x)
     function = pn.as_function(net)
@@ -133,6 +133,7 @@ PROMISES = {
 }
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("name", PROMISES)
 def test_stacks_keep_their_promises(name: str) -> None:
     layer, plain, depth, keep, bytes_ratio, flops_ratio = PROMISES[name]
@@ -151,6 +152,7 @@ def training_steps(gradient: Function) -> Function:
     return lambda params, x: lax.scan(lambda params, _: step(x, params), params, None, length=3)
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("wrap", "copies"), [(jax.vmap, (4,)), (training_steps, ())], ids=["vmap", "scan of steps"])
 def test_promises_hold_under_transformations(wrap: Callable[[Function], Function], copies: Any) -> None:
     """A twentieth of the ratio is lost at most, and no product is added."""
@@ -201,6 +203,6 @@ def test_a_transformer_block_keeps_no_more_than_it_must() -> None:
     attention = pn.serial(
         pn.layer_norm(), pn.dense(3 * WIDTH), pn.packed_attention(heads, causal=True), pn.dense(WIDTH)
     )
-    layer = pn.serial(pn.residual(attention), block())
+    layer = pn.serial(pn.residual(attention), residual_mlp(WIDTH, 4 * WIDTH))
     kept = time * (2 * (WIDTH + 2) + 3 * WIDTH + WIDTH + heads + 4 * WIDTH)
     assert block_bytes(layer, jax.ShapeDtypeStruct((2, time, WIDTH), jnp.float32)) == 2 * 4 * kept

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from load_example import load
 
+pytestmark = pytest.mark.complete
+
 SMALL_GPT = ["--features", "32", "--blocks", "2", "--time", "32", "--held-out", "2000", "--write", "12"]
 
 

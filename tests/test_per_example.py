@@ -124,6 +124,7 @@ def test_equal_to_vmap_of_one_example(name: str) -> None:
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12 * float(jnp.max(jnp.abs(other))))
 
 
+@pytest.mark.complete
 def test_equal_in_single_precision() -> None:
     objective, x = written_for_one_example()
     params, _ = objective.init(jax.random.key(0), x)
@@ -135,6 +136,7 @@ def test_equal_in_single_precision() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6 * float(jnp.max(jnp.abs(other))))
 
 
+@pytest.mark.complete
 def test_bytes_and_flops_against_vmap_of_jax_grad() -> None:
     """The full size, 784-1024-1024-10 with 256 examples: 519 times fewer bytes (H200: 256), 0.72 of the FLOPs."""
     sizes, batch = (784, 1024, 1024, 10), 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
@@ -11,21 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases.pooling import largest, mean, norm, pooled
+from helpers import pull_x
 from jax import lax
 
 import purenet as pn
-from purenet.layer import run_backward
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def pull(layer: pn.Layer, x: Any, dy: Any) -> tuple[Any, Any]:
-    y, _, residuals = layer.forward((), (), x, None)
-    return y, run_backward(layer, (), x, y, residuals, dy)[1]
 
 
 def gradient(layer: pn.Layer, x: Any) -> np.ndarray:
     dy = jnp.ones(jax.eval_shape(lambda x: layer.predict((), (), x), x).shape, x.dtype)
-    return np.asarray(pull(layer, x, dy)[1])
+    return np.asarray(pull_x(layer, x, dy)[1])
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (2, 3)])
@@ -35,7 +28,7 @@ def test_first_of_equal_elements_takes_the_gradient_as_with_reduce_window(shape:
     lengths, steps = (1, *shape, 1), (1, strides, strides, 1)
     y, vjp = jax.vjp(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, lengths, steps, "VALID"), x)
     dy = jax.random.normal(jax.random.key(1), y.shape)
-    mine, dx = pull(pn.max_pool(shape, strides=strides), x, dy)
+    mine, dx = pull_x(pn.max_pool(shape, strides=strides), x, dy)
     np.testing.assert_array_equal(mine, y)
     np.testing.assert_allclose(dx, vjp(dy)[0], rtol=1e-6)
 
@@ -90,7 +83,7 @@ def test_every_geometry_against_loops(geometry: Any) -> None:
             found = []
             for layer in layers.values():
                 y, vjp = jax.vjp(lambda x, f=layer: f.predict((), (), x), x)
-                found.append((*pull(layer, x, jnp.cos(y)), vjp(jnp.cos(y))[0]))
+                found.append((*pull_x(layer, x, jnp.cos(y)), vjp(jnp.cos(y))[0]))
             return found
 
         for reduce, (y, dx, expected) in zip(layers, jax.jit(run)(x), strict=True):

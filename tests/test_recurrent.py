@@ -118,6 +118,7 @@ STEPS: list[tuple[Callable[..., pn.Layer], Any, dict]] = [
 ]
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("make", "step", "options"), STEPS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_long_sequences_equal_the_steps(make: Any, step: Any, options: dict) -> None:
     time = 2 * CHUNK + 1
@@ -246,6 +247,7 @@ LEANER = {
 }
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("name", LEANER)
 def test_fewer_bytes_than_autodiff_of_the_plain_forward(name: str) -> None:
     """With gradients of parameters and inputs."""

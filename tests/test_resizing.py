@@ -9,21 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import pull_x
 
 import purenet as pn
-from purenet.layer import run_backward
 
 IMAGES = (2, 5, 6, 3)
 
 
 def images() -> Any:
     return jax.random.normal(jax.random.key(0), IMAGES)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def pull(layer: pn.Layer, x: Any, dy: Any) -> tuple[Any, Any]:
-    y, _, residuals = layer.forward((), (), x, None)
-    return y, run_backward(layer, (), x, y, residuals, dy)[1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -37,7 +31,7 @@ def test_values_are_those_of_jax_image(method: str, size: tuple[int, int]) -> No
     with jax.enable_x64(True):
         x = images()
         expected = jax.image.resize(x, (2, *size, 3), method, antialias=False)
-        y, dx = pull(pn.upsample(size=size, method=method), x, jnp.cos(expected))
+        y, dx = pull_x(pn.upsample(size=size, method=method), x, jnp.cos(expected))
         np.testing.assert_allclose(y, expected, atol=1e-14)
         expected_dx = autodiff(pn.upsample(size=size, method=method), x, jnp.cos(expected))
         np.testing.assert_allclose(dx, expected_dx, atol=1e-13)
@@ -81,7 +75,7 @@ def test_padding_is_that_of_numpy(mode: str, widths: Any) -> None:
         x, layer = images(), pn.pad(widths, mode=mode)
         pairs = [(0, 0), *((pair, pair) if isinstance(pair, int) else pair for pair in widths), (0, 0)]
         expected = np.pad(x, pairs, mode)  # type: ignore[call-overload]
-        y, dx = pull(layer, x, jnp.cos(expected))
+        y, dx = pull_x(layer, x, jnp.cos(expected))
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_allclose(dx, autodiff(layer, x, jnp.cos(expected)), atol=1e-14)
 

@@ -25,7 +25,7 @@ def pair(layer: Callable[[], pn.Layer] = half) -> pn.Layer:
     return pn.reversible(layer(), layer())
 
 
-def pull(net: pn.Layer) -> Callable[..., Any]:
+def by_hand(net: pn.Layer) -> Callable[..., Any]:
     """Gradients by hand, with sin(y) for a loss."""
 
     def run(params: Any, state: Any, x: Any, key: Any = None) -> Any:
@@ -35,7 +35,7 @@ def pull(net: pn.Layer) -> Callable[..., Any]:
     return run
 
 
-def pull_by_autodiff(net: pn.Layer) -> Callable[..., Any]:
+def by_autodiff(net: pn.Layer) -> Callable[..., Any]:
     def run(params: Any, state: Any, x: Any, key: Any = None) -> Any:
         return jax.grad(lambda params, x: jnp.sum(jnp.sin(net.forward(params, state, x, key)[0])), (0, 1))(params, x)
 
@@ -54,18 +54,20 @@ def drawn(net: pn.Layer, *, dtype: Any = jnp.float64, batch: int = 8) -> Any:
     return params, state, x
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize(("depth", "bound"), [(4, 2e-6), (64, 5e-5)])
 def test_drift_grows_slowly_with_depth(depth: int, bound: float) -> None:
     """The worst gradient in float32 against jax.grad in float64; in float64 almost nothing is left of it."""
     net = pn.repeat(pair(), depth)
     with jax.enable_x64(True):
         arguments = drawn(net)
-        truth = jax.jit(pull_by_autodiff(net))(*arguments)
-        assert max(errors(jax.jit(pull(net))(*arguments), truth)) <= 1e-12
+        truth = jax.jit(by_autodiff(net))(*arguments)
+        assert max(errors(jax.jit(by_hand(net))(*arguments), truth)) <= 1e-12
     narrow = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float32)), arguments)
-    assert max(errors(jax.jit(pull(net))(*narrow), truth)) <= bound
+    assert max(errors(jax.jit(by_hand(net))(*narrow), truth)) <= bound
 
 
+@pytest.mark.complete
 def test_memory_does_not_grow_with_depth() -> None:
     """Less than a 250th of plain jax.grad at depth 256, for a third more products."""
     params_of_block, _, x = jax.eval_shape(lambda: drawn(pair(), dtype=jnp.float32, batch=1024))
@@ -73,13 +75,13 @@ def test_memory_does_not_grow_with_depth() -> None:
     def stacked(depth: int) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((depth, *leaf.shape), leaf.dtype), params_of_block)
 
-    def by_hand(params: Any, x: Any) -> Any:
-        return pull(pn.repeat(pair(), jax.tree.leaves(params)[0].shape[0]))(params, (), x)[0]
+    def planned(params: Any, x: Any) -> Any:
+        return by_hand(pn.repeat(pair(), jax.tree.leaves(params)[0].shape[0]))(params, (), x)[0]
 
     def plain(params: Any, x: Any) -> Any:
         return jax.grad(lambda params: jnp.sum(jnp.sin(jax.lax.scan(plain_block, x, params)[0])))(params)
 
-    shallow, deep = (cost(by_hand, stacked(depth), x) for depth in (16, 256))
+    shallow, deep = (cost(planned, stacked(depth), x) for depth in (16, 256))
     auto = cost(plain, stacked(256), x)
     assert deep.temporary == pytest.approx(shallow.temporary, rel=0.01)
     assert auto.temporary >= 250 * deep.temporary, (deep, auto)
@@ -119,7 +121,7 @@ def test_chains_of_reversible_layers_are_reversible() -> None:
     }
     with jax.enable_x64(True):
         arguments = drawn(net)
-        assert max(errors(jax.jit(pull(net))(*arguments), jax.jit(pull_by_autodiff(net))(*arguments))) <= 1e-13
+        assert max(errors(jax.jit(by_hand(net))(*arguments), jax.jit(by_autodiff(net))(*arguments))) <= 1e-13
 
 
 def test_masks_and_statistics_are_those_of_the_forward() -> None:
@@ -131,7 +133,7 @@ def test_masks_and_statistics_are_those_of_the_forward() -> None:
     net = pn.repeat(pair(layer), 3)
     with jax.enable_x64(True):
         arguments = drawn(net)
-        actual, expected = (jax.jit(f(net))(*arguments, jax.random.key(5)) for f in (pull, pull_by_autodiff))
+        actual, expected = (jax.jit(f(net))(*arguments, jax.random.key(5)) for f in (by_hand, by_autodiff))
         new_state = jax.jit(net.forward)(*arguments, jax.random.key(5))[1]
     assert max(errors(actual, expected)) <= 1e-12
     first, second, _ = new_state["g"][1]["mean"]
@@ -143,7 +145,7 @@ def test_arithmetic_inside_may_be_narrow() -> None:
     params, state, x = drawn(net, dtype=jnp.float32)
     _, _, residuals = net.forward(params, state, x, None)
     assert jax.tree.leaves(residuals) == []
-    actual, expected = (jax.jit(f(net))(params, state, x) for f in (pull, pull_by_autodiff))
+    actual, expected = (jax.jit(f(net))(params, state, x) for f in (by_hand, by_autodiff))
     assert {leaf.dtype for leaf in jax.tree.leaves(actual)} == {jnp.dtype("float32")}
     assert max(errors(actual, expected)) <= 2.0**-5
 
@@ -156,6 +158,6 @@ def test_a_wrapped_block_keeps_its_input() -> None:
     net = pn.repeat(wrapped, 3)
     with jax.enable_x64(True):
         arguments = drawn(net)
-        dparams, dx = jax.jit(pull(net))(*arguments)
+        dparams, dx = jax.jit(by_hand(net))(*arguments)
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(dparams))
-        assert errors(dx, jax.jit(pull_by_autodiff(net))(*arguments)[1])[0] <= 1e-13
+        assert errors(dx, jax.jit(by_autodiff(net))(*arguments)[1])[0] <= 1e-13

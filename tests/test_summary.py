@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from cases import CASES, Case
+from helpers import residual_mlp
 from jax import lax
 
 import purenet as pn
@@ -17,10 +18,6 @@ from purenet.flops import matmul_flops
 
 B, D, N = 6, 8, 3
 X = jax.ShapeDtypeStruct((B, D), jnp.float32)
-
-
-def block() -> pn.Layer:
-    return pn.residual(pn.serial(norm=pn.layer_norm(), up=pn.dense(4 * D), act=pn.gelu(), down=pn.dense(D)))
 
 
 BLOCK_PARAMETERS = 2 * D + (D * 4 * D + 4 * D) + (4 * D * D + D)
@@ -45,31 +42,31 @@ def test_a_chain_in_numbers() -> None:
 
 
 def test_blocks_are_counted_as_often_as_they_stand() -> None:
-    table = pn.summary(pn.repeat(block(), N), X)
+    table = pn.summary(pn.repeat(residual_mlp(D, 4 * D), N), X)
     assert table.parameters == N * BLOCK_PARAMETERS
     assert table.kept_bytes == N * (BLOCK_KEPT + 4 * B * D)
     assert table.flops == N * BLOCK_FLOPS
-    up = row(pn.repeat(block(), N), "repeat[3x].residual.branch.serial.up.dense")
+    up = row(pn.repeat(residual_mlp(D, 4 * D), N), "repeat[3x].residual.branch.serial.up.dense")
     assert (up.times, up.output.shape) == (N, (B, 4 * D))
     assert (up.parameters, up.kept_bytes, up.flops) == (
         N * (4 * D * D + 4 * D),
         N * 4 * B * 4 * D,
         N * BLOCK_FLOPS // 2,
     )
-    nested = pn.summary(pn.repeat(pn.repeat(block(), N), 2), X)
+    nested = pn.summary(pn.repeat(pn.repeat(residual_mlp(D, 4 * D), N), 2), X)
     assert (nested.parameters, nested.flops) == (2 * N * BLOCK_PARAMETERS, 2 * N * BLOCK_FLOPS)
     assert nested.kept_bytes == 2 * N * (BLOCK_KEPT + 4 * B * D)
 
 
 def test_remat_keeps_its_input_alone() -> None:
-    table = pn.summary(pn.repeat(pn.remat(block()), N), X)
+    table = pn.summary(pn.repeat(pn.remat(residual_mlp(D, 4 * D)), N), X)
     assert (table.parameters, table.flops) == (N * BLOCK_PARAMETERS, N * BLOCK_FLOPS)
     assert table.kept_bytes == N * 4 * B * D
     assert [row.kept_bytes for row in table.rows[1:]] == [0] * (len(table.rows) - 1)
 
 
 def test_mixed_precision_halves_what_is_kept() -> None:
-    table = pn.summary(pn.with_dtype(pn.repeat(block(), N), jnp.bfloat16), X)
+    table = pn.summary(pn.with_dtype(pn.repeat(residual_mlp(D, 4 * D), N), jnp.bfloat16), X)
     assert (table.parameter_bytes, table.flops) == (4 * N * BLOCK_PARAMETERS, N * BLOCK_FLOPS)
     statistics = 4 * 2 * B
     assert table.kept_bytes == N * ((BLOCK_KEPT - statistics) // 2 + statistics + 2 * B * D)
@@ -85,7 +82,7 @@ def test_shared_parameters_count_once() -> None:
 
 
 def test_frozen_and_branching_layers_are_looked_into() -> None:
-    table = pn.summary(pn.concatenate(a=pn.frozen(block()), b=pn.serial(pn.dense(2), pn.sigmoid())), X)
+    table = pn.summary(pn.concatenate(a=pn.frozen(residual_mlp(D, 4 * D)), b=pn.serial(pn.dense(2), pn.sigmoid())), X)
     assert table.parameters == BLOCK_PARAMETERS + 2 * D + 2
     # sigmoid's output is a slice of the concatenation, which the layer reads
     assert table.kept_bytes == 4 * B * D + BLOCK_KEPT + 4 * B * (D + 2)
