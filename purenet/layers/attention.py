@@ -150,7 +150,8 @@ def by_time(x: Float[Array, "... heads T d"]) -> Queries:
 
 def together(x: Float[Array, "... heads T n"], k: Keys) -> Float[Array, "... kv_heads group_T n"]:
     """The rows of all heads that share a head of k, as those of one matrix."""
-    return x.reshape(*x.shape[:-3], k.shape[-2], -1, x.shape[-1])
+    heads, time, features = x.shape[-3:]
+    return x.reshape(*x.shape[:-3], k.shape[-2], heads // k.shape[-2] * time, features)
 
 
 def apart(x: Float[Array, "... kv_heads group_T n"], q: Queries) -> Float[Array, "... heads T n"]:

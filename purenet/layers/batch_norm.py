@@ -22,8 +22,9 @@ from jax import lax
 
 from ..annotations import Array, Float, PyTree
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Shaped, State, check_floating, describe
+from ..layer import Key, Layer, Params, Shaped, State, describe
 from ..precision import wide_dtype, widen
+from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 
 Batch = Float[Array, "... channels"]
@@ -169,7 +170,7 @@ def with_running_statistics(
 
     def init(key: Array, x: Shaped) -> tuple[Params, State]:
         with layer_scope(name):
-            check_input(x)
+            check_features(x, "channels")
             dtype = wide_dtype(x.dtype)
             state = {"mean": jnp.zeros(x.shape[-1:], dtype), "var": jnp.ones(x.shape[-1:], dtype)}
             return init_scale_and_bias(names, x), state
@@ -201,7 +202,7 @@ def with_running_statistics(
             return freeze(params, x, (state["mean"], state["var"]))
 
     def check(params: Params, state: State, x: Batch) -> None:
-        check_input(x)
+        check_features(x, "channels")
         check_scale_and_bias(params, names, x)
         if not isinstance(state, dict) or set(state) != {"mean", "var"}:
             raise LayerValueError(f"expected a state ['mean', 'var'] as init gives it, got {describe(state)}")
@@ -219,9 +220,3 @@ def with_running_statistics(
         name=name,
         keeps=keeps,
     )
-
-
-def check_input(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim == 0:
-        raise LayerValueError(f"expected x [..., channels], got {describe(x)}")

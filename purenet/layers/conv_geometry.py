@@ -18,7 +18,8 @@ import jax
 
 from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped, describe, stateless
+from .checks import check_names, spatial_sizes
 
 Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
@@ -110,7 +111,7 @@ def split_pads(total: int, lower: bool) -> tuple[int, int]:
 
 def conv_window(x: Shaped, geometry: Geometry, groups: int = 1) -> Window:
     """The window over x [..., spatial..., channels]; raises if the kernel fits nowhere."""
-    sizes, padding = spatial_sizes(x, geometry), geometry.padding
+    sizes, padding = spatial_sizes(x, len(geometry.kernel_size)), geometry.padding
     if padding == "VALID":
         pads = ((0, 0),) * len(sizes)
     elif padding == "CAUSAL":
@@ -130,16 +131,6 @@ def conv_window(x: Shaped, geometry: Geometry, groups: int = 1) -> Window:
             f"(with its dilation), got {padded} from {describe(x)}: pad more, or take a smaller kernel"
         )
     return Window(geometry.strides, pads, geometry.dilation, groups)
-
-
-def spatial_sizes(x: Shaped, geometry: Geometry) -> Sizes:
-    """The spatial lengths of x [..., spatial..., channels]."""
-    check_floating(x)
-    axes = len(geometry.kernel_size)
-    if x.ndim < axes + 1:
-        names = ("time",) if axes == 1 else ("depth", "height", "width")[-axes:]
-        raise LayerValueError(f"expected x [..., {', '.join(names)}, channels], got {describe(x)}")
-    return x.shape[-axes - 1 : -1]
 
 
 def output_sizes(sizes: Sizes, kernel_size: Sizes, window: Window) -> Sizes:
@@ -184,8 +175,7 @@ def kernel_layer(
 
     def checked_forward(params: dict[str, Array], x: Array) -> Array:
         expected = shapes(x)
-        if not isinstance(params, dict) or set(params) != set(expected):
-            raise LayerValueError(f"expected parameters {sorted(expected)}, got {describe(params)}")
+        check_names(params, expected)
         for which, shape in expected.items():
             check_parameter(which, params[which], shape, x)
         return forward(params, x)

@@ -19,6 +19,7 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped, describe
+from .checks import spatial_sizes
 from .conv import check_features, check_groups, convolve, input_gradient, kernel_gradient, turned
 from .conv_geometry import (
     Geometry,
@@ -30,7 +31,6 @@ from .conv_geometry import (
     geometry,
     kernel_layer,
     per_axis,
-    spatial_sizes,
     split_pads,
 )
 
@@ -141,7 +141,7 @@ def transposed_window(
 
     What is cut off y is that convolution's padding; what is added to y after, a padding less than 0.
     """
-    sizes, padding = spatial_sizes(x, geometry), geometry.padding
+    sizes, padding = spatial_sizes(x, len(geometry.kernel_size)), geometry.padding
     strides, reach = geometry.strides, geometry.reach
     full = tuple(
         s * (n - 1) + r + 1 + extra for n, s, r, extra in zip(sizes, strides, reach, output_padding, strict=True)

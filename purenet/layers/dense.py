@@ -19,8 +19,9 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped, describe, stateless
 from ..precision import wide_dtype, widen
+from .checks import check_features, check_names
 
 
 def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
@@ -76,7 +77,7 @@ def dense(
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> dict[str, Array]:
-        check_input(x)
+        check_features(x)
         kernel_key, bias_key = jax.random.split(key, 2)
         params = {"kernel": kernel_init(kernel_key, (x.shape[-1], features), x.dtype)}
         if use_bias:
@@ -84,9 +85,8 @@ def dense(
         return params
 
     def forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
-        check_input(x)
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_features(x)
+        check_names(params, names)
         kernel = params["kernel"]
         if kernel.shape[-1] != features:
             raise LayerValueError(f"expected a kernel to {features} features, got kernel {describe(kernel)}")
@@ -97,9 +97,3 @@ def dense(
         return dense_forward(params, x)
 
     return stateless(forward, dense_backward, name="dense", init=init, squared_norm=dense_squared_norm)
-
-
-def check_input(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim == 0:
-        raise LayerValueError(f"expected x [..., features], got {describe(x)}")

@@ -19,9 +19,10 @@ from jax import lax
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped, describe, stateless
 from ..precision import widen
 from ..static import Static
+from .checks import spatial_sizes
 from .lp_pool import check_exponent, power, power_slope, root, root_slope
 
 Images = Float[Array, "..."]
@@ -30,7 +31,7 @@ Place = tuple[Integer[Array, "... 1 channels"], Static]
 
 
 def global_max_pool_forward(x: Images, dimensions: int, keepdims: bool) -> tuple[Images, Place]:
-    rows = x.reshape(*x.shape[: -1 - dimensions], -1, x.shape[-1])  # [..., places, channels]
+    rows = lax.collapse(x, x.ndim - 1 - dimensions, x.ndim - 1)  # [..., places, channels]
     largest = lax.stop_gradient(jnp.max(rows, -2, keepdims=True))  # [..., 1, channels]
     # Two passes over x, which XLA runs several times as fast as one argmax.
     here = (rows == jnp.broadcast_to(largest, rows.shape)) | jnp.isnan(rows)
@@ -82,10 +83,7 @@ def pooled_shape(shape: tuple[int, ...], dimensions: int, keepdims: bool) -> tup
 
 def check_spatial_axes(x: Shaped, dimensions: int) -> None:
     """Raise unless x has `dimensions` spatial axes with something in them."""
-    check_floating(x)
-    if x.ndim < dimensions + 1:
-        raise LayerValueError(f"expected x [..., {dimensions} spatial axes, channels], got {describe(x)}")
-    if 0 in x.shape[-1 - dimensions : -1]:
+    if 0 in spatial_sizes(x, dimensions):
         raise LayerValueError(f"expected at least one element to pool, got {describe(x)}")
 
 

@@ -25,7 +25,8 @@ from ..combine import serial
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
 from . import activations
-from .dense import check_input, dense
+from .checks import check_features
+from .dense import dense
 
 Floats = Float[Array, "..."]
 
@@ -141,7 +142,7 @@ def as_wide_as_input(name: str, build: Callable[[int], Layer]) -> Layer:
     """The network that `build(features)` makes, with the features of its input, whatever they are."""
 
     def block(x: Shaped) -> Layer:
-        check_input(x)
+        check_features(x)
         return build(x.shape[-1])
 
     def init(key: Key, x: Shaped) -> tuple[Params, State]:

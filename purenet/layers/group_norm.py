@@ -22,6 +22,7 @@ from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
 from ..precision import widen
+from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 
 Spatial = Float[Array, "... channels"]
@@ -73,7 +74,7 @@ def spatial_axes(x: Shaped, dimensions: int) -> tuple[int, ...]:
 
 def over_groups(of_channels: Spatial, groups: int) -> Grouped:
     """[..., channels] to its mean over the channels of each group [..., groups]."""
-    return jnp.mean(of_channels.reshape(*of_channels.shape[:-1], groups, -1), -1)
+    return jnp.mean(of_channels.reshape(*of_channels.shape[:-1], groups, of_channels.shape[-1] // groups), -1)
 
 
 def spread(of_groups: Grouped, x: Spatial) -> Spatial:
@@ -115,6 +116,7 @@ def normalise_groups(name: str, groups: int | None, dimensions: int, eps: float,
                 f"expected x [..., spatial, channels] with {dimensions} spatial axes, got {describe(x)}: "
                 "say how many with dimensions="
             )
+        check_features(x, "channels")
         if groups is not None and x.shape[-1] % groups:
             raise LayerValueError(f"expected channels that {groups} groups divide, got {describe(x)}")
 

@@ -17,10 +17,11 @@ import jax
 from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
-from ..errors import LayerValueError, layer_scope
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..errors import layer_scope
+from ..layer import Layer, Params, Shaped, stateless
 from .activations import sigmoid_backward, sigmoid_forward
-from .dense import check_input, dense, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation
 
 Floats = Float[Array, "... features"]
@@ -67,7 +68,7 @@ def highway(
     f = ACTIVATIONS[activation]
 
     def parts(x: Shaped) -> dict[str, Layer]:
-        check_input(x)
+        check_features(x)
         transform = dense(x.shape[-1], kernel_init=kernel_init)
         return {
             "transform": transform,
@@ -81,8 +82,7 @@ def highway(
 
     def forward(params: Params, x: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
         layers = parts(x)
-        if not isinstance(params, dict) or set(params) != set(layers):
-            raise LayerValueError(f"expected parameters {sorted(layers)}, got {describe(params)}")
+        check_names(params, layers)
         for name, layer in layers.items():
             with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), x)  # that the parameters fit x

@@ -19,7 +19,8 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped, describe, stateless
-from .dense import check_input, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense_backward, dense_forward
 from .glu import check_count
 
 Winner = Integer[Array, "... features"]
@@ -75,16 +76,15 @@ def maxout(
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         kernel_key, bias_key = jax.random.split(key, 2)
         kernel = kernel_init(kernel_key, (x.shape[-1], pieces * features), x.dtype)
         params = {"kernel": kernel.reshape(x.shape[-1], pieces, features)}
         return params | ({"bias": bias_init(bias_key, (pieces, features), x.dtype)} if use_bias else {})
 
     def forward(params: Params, x: Float[Array, "... in"]) -> tuple[Float[Array, "... features"], Winner]:
-        check_input(x)
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_features(x)
+        check_names(params, names)
         expected = (x.shape[-1], pieces, features)
         if params["kernel"].shape != expected:
             raise LayerValueError(

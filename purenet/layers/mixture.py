@@ -22,7 +22,7 @@ from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped, describe, stateless
 from ..precision import wide_dtype
-from .dense import check_input
+from .checks import check_features
 from .experts import experts_backward, experts_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count, gated_backward, gated_forward
 from .routing import (
@@ -139,7 +139,7 @@ def mixture_of_experts(
         }
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         expected = shapes(x.shape[-1])
         keys = dict(zip(expected, jax.random.split(key, 3), strict=True))
 
@@ -153,7 +153,7 @@ def mixture_of_experts(
         return {part: {"kernel": kernel(part)} | biases.get(part, {}) for part in expected}
 
     def forward(params: Params, x: Float[Array, "... in"]) -> tuple[Any, tuple[Array, ...]]:
-        check_input(x)
+        check_features(x)
         expected = shapes(x.shape[-1])
         if jax.tree.structure(params) != jax.tree.structure(expected, is_leaf=lambda node: isinstance(node, tuple)):
             parts = ", ".join(f"{part} {{{', '.join(own)}}}" for part, own in expected.items())

@@ -22,7 +22,8 @@ from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, describe, stateless
 from .attention import ScoreOptions
 from .attention_blocks import Block
-from .dense import check_input, dense, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense, dense_backward, dense_forward
 from .packed_attention import check_heads, dot_product_attention, packed_attention
 
 
@@ -73,7 +74,7 @@ def projections(
         if not inputs <= len(x) <= inputs + 1:
             raise LayerTypeError(f"expected {inputs} inputs or these and a mask, got {describe(x)}")
         for part in x[:inputs]:
-            check_input(part)
+            check_features(part)
         size = head_features or x[0].shape[-1] // heads
         if not head_features and x[0].shape[-1] != size * heads:
             raise LayerValueError(
@@ -89,8 +90,7 @@ def projections(
 
     def forward(params: Params, x: Any) -> Any:
         parts = as_tuple(x)
-        if not isinstance(params, dict) or set(params) != set(sources):
-            raise LayerValueError(f"expected parameters {sorted(sources)}, got {describe(params)}")
+        check_names(params, sources)
         for name, layer in layers(parts).items():
             with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), parts[sources[name]])  # that they fit

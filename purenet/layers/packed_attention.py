@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..annotations import Array, Float, PyTree
 from ..barrier import after
@@ -28,6 +29,7 @@ from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
 from .attention_cudnn import check_options, cudnn_attention
 from .attention_masks import Offset, Window, check_offset, check_window, is_integer, split_mask
+from .checks import check_names
 
 Heads = Float[Array, "... _ _ _"]  # [..., time, heads, features]
 Packed = Float[Array, "... time heads_features"]
@@ -230,8 +232,7 @@ def attention_twins(name: str, block: Block | None, kernel: str, options: ScoreO
 def params_of_each(params: Params, has_params: bool) -> tuple[Params, Params]:
     if not has_params:
         return (), ()
-    if not isinstance(params, dict) or set(params) != {"query", "key"}:
-        raise LayerValueError(f"expected parameters ['key', 'query'], got {describe(params)}")
+    check_names(params, ("query", "key"))
     return params["query"], params["key"]
 
 
@@ -284,4 +285,4 @@ def split_heads(x: Packed, heads: int, what: str = "x") -> Heads:
 
 
 def merge_heads(x: Heads) -> Packed:
-    return x.reshape(*x.shape[:-2], -1)
+    return lax.collapse(x, x.ndim - 2)

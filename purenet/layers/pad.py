@@ -23,10 +23,11 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, describe, stateless
 from ..precision import widen
 from ..static import Static
-from .conv_geometry import Pads, Sizes, is_sequence, per_axis
+from .checks import spatial_sizes
+from .conv_geometry import Pads, is_sequence, per_axis
 
 Images = Float[Array, "..."]
 Widths = int | Sequence[int | tuple[int, int]]
@@ -181,10 +182,3 @@ def check_widths(name: str, widths: Widths) -> Pads:
             f"{name}: expected widths of at least 0, an int or a pair (low, high) for each axis, got {widths!r}"
         )
     return tuple((low, high) for low, high in pairs)
-
-
-def spatial_sizes(x: Shaped, axes: int) -> Sizes:
-    check_floating(x)
-    if x.ndim < axes + 1:
-        raise LayerValueError(f"expected x [..., {axes} spatial axes, channels], got {describe(x)}")
-    return x.shape[-1 - axes : -1]

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, describe, stateless
+from .checks import spatial_sizes
 from .conv_geometry import PerAxis, Sizes, is_sequence, per_axis
 
 Images = Float[Array, "..."]
@@ -48,7 +49,7 @@ def pixel_unshuffle_forward(x: Images, factors: Sizes, mode: str) -> Images:
     )
     order = channel + within if mode == "CRD" else within + channel
     y = jnp.transpose(blocks, (*range(lead), *places, *order))  # [..., H, W, split...]
-    return y.reshape(*x.shape[:lead], *sizes, -1)
+    return y.reshape(*x.shape[:lead], *sizes, x.shape[-1] * math.prod(factors))
 
 
 def pixel_shuffle_backward(dy: Images, factors: Sizes, mode: str) -> Images:
@@ -68,7 +69,7 @@ def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     factors = check_shuffle("pixel_shuffle", factor, mode)
 
     def forward(x: Images) -> Images:
-        check_axes(x, len(factors))
+        spatial_sizes(x, len(factors))
         if x.shape[-1] % math.prod(factors):
             raise LayerValueError(f"expected a multiple of {math.prod(factors)} channels, got {describe(x)}")
         return pixel_shuffle_forward(x, factors, mode)
@@ -91,8 +92,7 @@ def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     factors = check_shuffle("pixel_unshuffle", factor, mode)
 
     def forward(x: Images) -> Images:
-        check_axes(x, len(factors))
-        if any(size % r for size, r in zip(x.shape[-1 - len(factors) : -1], factors, strict=True)):
+        if any(size % r for size, r in zip(spatial_sizes(x, len(factors)), factors, strict=True)):
             raise LayerValueError(f"expected spatial lengths that {list(factors)} divide, got {describe(x)}")
         return pixel_unshuffle_forward(x, factors, mode)
 
@@ -112,9 +112,3 @@ def check_shuffle(name: str, factor: int | Sequence[int], mode: str) -> Sizes:
     if not 1 <= axes <= 3:
         raise ValueError(f"{name}: expected a factor for 1, 2 or 3 spatial axes, got {factor!r}")
     return per_axis(name, "factor", factor, axes)
-
-
-def check_axes(x: Shaped, axes: int) -> None:
-    check_floating(x)
-    if x.ndim < axes + 1:
-        raise LayerValueError(f"expected x [..., {axes} spatial axes, channels], got {describe(x)}")

@@ -15,12 +15,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.nn.initializers import Initializer, normal
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped, describe, stateless
 from ..precision import wide_dtype, widen
+from .checks import check_features, check_names
 
 Sequence = Float[Array, "... time features"]
 Table = dict[str, Array]
@@ -57,8 +59,7 @@ def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializ
 
     def forward(params: Table, x: Sequence) -> Sequence:
         check_fits(x)
-        if not isinstance(params, dict) or set(params) != {"embedding"}:
-            raise LayerValueError(f"expected parameters ['embedding'], got {describe(params)}")
+        check_names(params, ("embedding",))
         if params["embedding"].shape != (length, x.shape[-1]):
             raise LayerValueError(
                 f"expected embedding [{length}, {x.shape[-1]}] for x {describe(x)}, got {describe(params['embedding'])}"
@@ -89,7 +90,7 @@ def sinusoidal_positions_forward(
     time, features = x.shape[-2:]
     angles = position_angles(jnp.arange(offset, offset + time), features, base, wide_dtype(x.dtype))
     waves = jnp.sin(angles), jnp.cos(angles)  # [time, ceil(features / 2)] each
-    table = jnp.stack(waves, -1).reshape(time, -1) if interleaved else jnp.concatenate(waves, -1)
+    table = lax.collapse(jnp.stack(waves, -1), 1) if interleaved else jnp.concatenate(waves, -1)
     return x + jnp.broadcast_to(table[:, :features].astype(x.dtype), x.shape)
 
 
@@ -134,6 +135,4 @@ def check_base(name: str, base: float) -> None:
 
 
 def check_sequence(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim < 2:
-        raise LayerValueError(f"expected x [..., time, features], got {describe(x)}")
+    check_features(x, "time", "features")

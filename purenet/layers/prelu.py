@@ -17,6 +17,7 @@ from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
 from ..precision import widen
+from .checks import check_names
 
 Floats = Float[Array, "..."]
 
@@ -52,8 +53,7 @@ def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
 
     def forward(params: Params, x: Floats) -> Floats:
         check_floating(x)
-        if not isinstance(params, dict) or set(params) != {"slope"}:
-            raise LayerValueError(f"expected parameters ['slope'], got {describe(params)}")
+        check_names(params, ("slope",))
         slope = params["slope"]
         if slope.ndim != axes or x.ndim < axes or slope.shape != x.shape[x.ndim - axes :]:
             raise LayerValueError(f"expected a slope of the last {axes} axes of x {describe(x)}, got {describe(slope)}")

@@ -17,7 +17,10 @@ from ..static import Static
 
 
 def reshape_forward(x: Array, shape: tuple[int, ...], start: int) -> tuple[Array, Static]:
-    lead = x.shape[:start] if start >= 0 else x.shape[: x.ndim + start]
+    lead, taken = x.shape[:start], x.shape[start:]
+    if -1 in shape:  # counted here: an empty x leaves it open
+        length = math.prod(taken) // math.prod(size for size in shape if size >= 0)
+        shape = tuple(length if size < 0 else size for size in shape)
     return x.reshape(lead + shape), Static(x.shape)
 
 

@@ -17,7 +17,7 @@ from jax import lax
 from ..annotations import Array, Float
 from ..layer import Layer, Params, Shaped, stateless
 from ..precision import widen
-from .layer_norm import check_input
+from .checks import check_features
 from .scale_and_bias import (
     check_scale_and_bias,
     init_scale_and_bias,
@@ -68,13 +68,13 @@ def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
     names = names_of(use_scale, use_bias=False)
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         return init_scale_and_bias(names, x)
 
     def forward(
         params: Params, x: Float[Array, "... features"]
     ) -> tuple[Float[Array, "... features"], Float[Array, "... 1"]]:
-        check_input(x)
+        check_features(x)
         check_scale_and_bias(params, names, x)
         return rms_norm_forward(params, x, eps)
 

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Shaped, describe, stateless
 from ..precision import wide_dtype
+from .checks import check_features
 from .positional import check_base, position_angles
 
 Heads = Float[Array, "... time heads features"]
@@ -78,9 +79,7 @@ def rotary(
 
 
 def check_input(x: Shaped, positions: Any, dimensions: int | None) -> None:
-    check_floating(x)
-    if x.ndim < 3:
-        raise LayerValueError(f"expected x [..., time, heads, features], got {describe(x)}")
+    check_features(x, "time", "heads", "features")
     if dimensions is None and x.shape[-1] % 2:
         raise LayerValueError(f"expected an even number of features to turn in pairs, got {describe(x)}")
     if dimensions is not None and x.shape[-1] < dimensions:

@@ -21,8 +21,9 @@ from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError, layer_scope
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped, describe, stateless
 from ..precision import widen
+from .checks import check_features, check_names, spatial_sizes
 from .dense import dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count
 
@@ -98,9 +99,8 @@ def squeeze_and_excitation(
     f, g = ACTIVATIONS[activation], ACTIVATIONS[gate]
 
     def parts(x: Shaped) -> tuple[Layer, Layer]:
-        check_floating(x)
-        if x.ndim <= dimensions:
-            raise LayerValueError(f"expected x with {dimensions} spatial axes and channels, got {describe(x)}")
+        spatial_sizes(x, dimensions)
+        check_features(x, "channels")
         channels = x.shape[-1]
         if hidden is None and channels % reduction:
             raise LayerValueError(f"expected channels that reduction {reduction} divides, got {describe(x)}")
@@ -120,8 +120,7 @@ def squeeze_and_excitation(
         return squeeze_and_excitation_forward(params, x, dimensions, f, g)
 
     def check_parts(params: Params, layers: tuple[Layer, Layer], x: Floats) -> None:
-        if not isinstance(params, dict) or set(params) != {SQUEEZE, EXCITE}:
-            raise LayerValueError(f"expected parameters {sorted((SQUEEZE, EXCITE))}, got {describe(params)}")
+        check_names(params, (SQUEEZE, EXCITE))
         value = jax.ShapeDtypeStruct(x.shape[-1:], x.dtype)
         for part, layer in zip((SQUEEZE, EXCITE), layers, strict=True):
             with layer_scope(part):

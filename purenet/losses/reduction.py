@@ -93,10 +93,11 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: expected reduction in {REDUCTIONS}, got {reduction!r}")
 
 
-def check_predictions(predictions: Floats) -> None:
-    check_floating(predictions, "predictions")
+def check_predictions(predictions: Floats, what: str = "predictions") -> None:
+    """Raise unless there is something to take a mean of."""
+    check_floating(predictions, what)
     if predictions.size == 0:
-        raise LayerValueError(f"expected at least one example, got an empty batch: predictions {describe(predictions)}")
+        raise LayerValueError(f"expected at least one example, got an empty batch: {what} {describe(predictions)}")
 
 
 def check_targets(predictions: Floats, targets: Floats) -> None:

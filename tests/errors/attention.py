@@ -224,7 +224,7 @@ TABLE: Table = {
         "self_attention: expected features of at least 1, got 0",
     ),
     "self_attention, other parameters": (
-        lambda: SELF.forward({"project": {}, "packed_attention": (), "out": {}}, (), jnp.ones((2, 5, 6)), None),
+        lambda: SELF.forward({"project": {}, "attend": (), "out": {}}, (), jnp.ones((2, 5, 6)), None),
         ValueError,
         r"serial.project.projections: expected parameters \['qkv'\], got dict with \[\]",
     ),

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer
 
@@ -15,6 +14,7 @@ from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, layer_scope
 from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
 from ...precision import wide_dtype
+from ..checks import check_names, check_range
 from .through_time import Lengths, Params
 
 
@@ -48,8 +48,7 @@ class Weights(NamedTuple):
 
     def check(self, params: PyTree, inputs: Array) -> None:
         names = {"kernel", "recurrent_kernel", *self.biases}
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_names(params, names)
         columns = self.gates * self.features
         shapes = {name: (gates * self.features,) for name, (gates, _) in self.biases.items()}
         shapes |= {"kernel": (params["kernel"].shape[0], columns), "recurrent_kernel": (self.features, columns)}
@@ -167,8 +166,8 @@ def check_input(x: PyTree) -> tuple[Any, Any]:
         raise LayerTypeError(f"expected x as one array or a pair (inputs, lengths), got {describe(x)}")
     inputs, lengths = split_lengths(x)
     check_floating(inputs, "inputs" if isinstance(x, tuple) else "x")
-    if inputs.ndim < 2 or inputs.shape[-2] < 1:
-        raise LayerValueError(f"expected x [..., time, in] with at least one step, got {describe(inputs)}")
+    if inputs.ndim < 2 or 0 in inputs.shape[-2:]:
+        raise LayerValueError(f"expected x [..., time, in] with at least one step and feature, got {describe(inputs)}")
     if isinstance(x, tuple):
         check_lengths(lengths, inputs)
     return inputs, lengths
@@ -182,14 +181,7 @@ def check_lengths(lengths: Any, inputs: Shaped) -> None:
     *leading, time, _ = inputs.shape
     if list(lengths.shape) != leading:
         raise LayerValueError(f"expected lengths {leading} for inputs {list(inputs.shape)}, got {describe(lengths)}")
-    if isinstance(lengths, jax.ShapeDtypeStruct):
-        return
-    try:
-        known = np.asarray(lengths)
-    except jax.errors.TracerArrayConversionError:
-        return
-    if np.any((known < 0) | (known > time)):
-        raise LayerValueError(f"expected lengths in 0..{time} for {time} steps, got {known.min()} to {known.max()}")
+    check_range(lengths, time + 1, "lengths")
 
 
 def check_state(state: State, inputs: Array, expected: Any) -> None:
