@@ -304,3 +304,19 @@ def gradients(module: Any, suffix: str) -> dict[str, Any]:
 
 
 TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@pytest.mark.parametrize("last_only", [True, False])
+def test_lengths_reach_the_layer_behind_one_without(last_only: bool) -> None:
+    """Padding changes nothing, whether the embedding stands in serial or in stacked_rnn."""
+    parts = pn.without_lengths(pn.embedding(6, 4)), pn.without_lengths(pn.tanh()), pn.lstm(5, last_only=last_only)
+    tokens, lengths = jnp.array([[1, 2, 3, 0, 0], [4, 1, 0, 0, 0]]), jnp.array([3, 2])
+    padded_otherwise = jnp.where(jnp.arange(5)[None] < lengths[:, None], tokens, 5)
+    for net in (pn.serial(*parts), pn.stacked_rnn(*parts), pn.stacked_rnn(*parts, pn.without_lengths(pn.tanh()))):
+        params, state = net.init(jax.random.key(0), (tokens, lengths))
+        pulled = []
+        for x in (tokens, padded_otherwise):
+            y, _, residuals = net.forward(params, state, (x, lengths), None)
+            pulled.append((y, run_backward(net, params, (x, lengths), y, residuals, jnp.ones_like(y))))
+        assert isinstance(pulled[0][0], jax.Array)
+        jax.tree.map(np.testing.assert_array_equal, *pulled)

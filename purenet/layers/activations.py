@@ -22,6 +22,7 @@ from jax import lax
 
 from ..annotations import Array, Bool, Float
 from ..layer import Layer, check_floating, stateless
+from ..precision import widen
 
 Floats = Float[Array, "..."]
 Signs = Bool[Array, "..."]
@@ -54,7 +55,7 @@ def identity() -> Layer:
 
 
 def sigmoid_forward(x: Floats) -> Floats:
-    return lax.logistic(x)
+    return lax.logistic(widen(x)).astype(x.dtype)
 
 
 def sigmoid_backward(y: Floats, dy: Floats) -> Floats:
@@ -286,31 +287,37 @@ def log_softmax(axis: int = -1) -> Layer:
     return activation("log_softmax", forward, backward, needs="y")
 
 
-# From the input: these are not one-to-one, or their inverse costs more than their value.
+# From the input: these are not one-to-one, or their inverse costs more than their value. In half precision their
+# tails would cancel or vanish, so they are computed in float32.
 
 
 def gelu_tanh_forward(x: Floats) -> Floats:
-    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    wide = widen(x)
+    y = 0.5 * wide * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide * wide * wide)))
+    return y.astype(x.dtype)
 
 
 def gelu_tanh_backward(x: Floats, dy: Floats) -> Floats:
-    x = jnp.clip(x, -10, 10)  # the slope is 0 or 1 to the last bit there; beyond, x * x may overflow
+    x = jnp.clip(widen(x), -10, 10)  # the slope is 0 or 1 to the last bit there; beyond, x * x may overflow
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
     dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
     t = jnp.tanh(inner)
     # y = 0.5 x (1 + t)
-    return (0.5 * (1 + t) + 0.5 * x * (1 + t) * (1 - t) * dinner) * dy
+    return ((0.5 * (1 + t) + 0.5 * x * (1 + t) * (1 - t) * dinner) * widen(dy)).astype(dy.dtype)
 
 
 def gelu_erf_forward(x: Floats) -> Floats:
-    return 0.5 * x * lax.erfc(-x * math.sqrt(0.5))
+    wide = widen(x)
+    return (0.5 * wide * lax.erfc(-wide * math.sqrt(0.5))).astype(x.dtype)
 
 
 def gelu_erf_backward(x: Floats, dy: Floats) -> Floats:
-    z = -x * math.sqrt(0.5)
+    wide, wide_dy = widen(x), widen(dy)
+    z = -wide * math.sqrt(0.5)
     density = jnp.exp(-z * z) / math.sqrt(2 * math.pi)
     # y = x Phi(x), Phi(x) = erfc(z) / 2, Phi' = density; with dy multiplied in first XLA needs two arrays less
-    return 0.5 * (lax.erfc(z) * dy) + x * (dy * density)
+    dx = 0.5 * (lax.erfc(z) * wide_dy) + wide * (wide_dy * density)
+    return dx.astype(dy.dtype)
 
 
 def gelu(approximate: bool = True) -> Layer:
@@ -321,13 +328,15 @@ def gelu(approximate: bool = True) -> Layer:
 
 
 def silu_forward(x: Floats) -> Floats:
-    return x * lax.logistic(x)
+    wide = widen(x)
+    return (wide * lax.logistic(wide)).astype(x.dtype)
 
 
 def silu_backward(x: Floats, dy: Floats) -> Floats:
-    s = lax.logistic(x)
+    wide = widen(x)
+    s = lax.logistic(wide)
     # y = x s, s' = s (1 - s)
-    return s * (1 + x * (1 - s)) * dy
+    return (s * (1 + wide * (1 - s)) * widen(dy)).astype(dy.dtype)
 
 
 def silu() -> Layer:
@@ -339,13 +348,15 @@ swish = silu
 
 
 def mish_forward(x: Floats) -> Floats:
-    return x * jnp.tanh(jnp.logaddexp(x, 0.0))
+    wide = widen(x)
+    return (wide * jnp.tanh(jnp.logaddexp(wide, 0.0))).astype(x.dtype)
 
 
 def mish_backward(x: Floats, dy: Floats) -> Floats:
-    t = jnp.tanh(jnp.logaddexp(x, 0.0))
+    wide = widen(x)
+    t = jnp.tanh(jnp.logaddexp(wide, 0.0))
     # y = x t, t' = (1 - t^2) softplus'(x)
-    return (t + x * ((1 + t) * (1 - t)) * lax.logistic(x)) * dy
+    return ((t + wide * ((1 + t) * (1 - t)) * lax.logistic(wide)) * widen(dy)).astype(dy.dtype)
 
 
 def mish() -> Layer:
@@ -359,8 +370,8 @@ def hard_swish_forward(x: Floats) -> Floats:
 
 def hard_swish_backward(x: Floats, dy: Floats) -> Floats:
     # between the kinks, y = x (x + 3) / 6
-    slope = jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, x / 3 + 0.5))
-    return slope * dy
+    slope = jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, widen(x) / 3 + 0.5))
+    return (slope * widen(dy)).astype(dy.dtype)
 
 
 def hard_swish() -> Layer:
@@ -369,11 +380,12 @@ def hard_swish() -> Layer:
 
 
 def erf_sigmoid_forward(x: Floats) -> Floats:
-    return 0.5 * (1 + lax.erf(x))
+    return 0.5 * lax.erfc(-x)  # 1 + erf(x), without its cancellation
 
 
 def erf_sigmoid_backward(x: Floats, dy: Floats) -> Floats:
-    return jnp.exp(-x * x) / math.sqrt(math.pi) * dy
+    slope = jnp.exp(-jnp.square(widen(x))) / math.sqrt(math.pi)
+    return (slope * widen(dy)).astype(dy.dtype)
 
 
 def erf_sigmoid() -> Layer:
