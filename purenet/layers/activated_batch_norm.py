@@ -109,8 +109,8 @@ def activated_batch_norm(
             f"got {negative_slope!r}"
         )
 
-    def backward(params: Params, x: None, y: Batch, kept: tuple[Channels], dy: Batch) -> tuple[Params, Batch]:
-        return activated_batch_norm_backward(params, y, *kept, dy, negative_slope, eps, axis_name)
+    def backward(params: Params, x: None, y: Batch, residuals: tuple[Channels], dy: Batch) -> tuple[Params, Batch]:
+        return activated_batch_norm_backward(params, y, *residuals, dy, negative_slope, eps, axis_name)
 
     return with_running_statistics(
         "activated_batch_norm",

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float
-from ..layer import Layer, check_floating, stateless
+from ..layer import Layer, check_floating
 from ..precision import widen
+from .checks import checked_layer
 
 Floats = Float[Array, "..."]
 Signs = Bool[Array, "..."]
@@ -30,12 +31,7 @@ Signs = Bool[Array, "..."]
 
 def activation(name: str, forward: Callable[..., Floats], backward: Callable[..., Floats], needs: str) -> Layer:
     """A layer of an elementwise function; `needs` is "y" or "x", whichever the backward takes first, or ""."""
-
-    def checked_forward(x: Floats) -> Floats:
-        check_floating(x)
-        return forward(x)
-
-    return stateless(checked_forward, backward, name=name, needs=tuple(needs), recompute=forward)
+    return checked_layer(name, check_floating, forward, backward, needs=tuple(needs))
 
 
 def identity_forward(x: Floats) -> Floats:
@@ -112,17 +108,9 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
         return activation("leaky_relu", forward, lambda y, dy: backward(y >= 0, dy), needs="y")
 
     def forward_with_signs(x: Floats) -> tuple[Floats, Signs]:
-        check_floating(x)
         return forward(x), x >= 0
 
-    return stateless(
-        forward_with_signs,
-        backward,
-        name="leaky_relu",
-        needs=(),
-        keeps=("x >= 0",),
-        recompute=lambda x, positive: forward(x),
-    )
+    return checked_layer("leaky_relu", check_floating, forward_with_signs, backward, keeps=("x >= 0",))
 
 
 def elu_forward(x: Floats, alpha: float) -> Floats:

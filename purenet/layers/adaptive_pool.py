@@ -25,6 +25,7 @@ from ..layer import Layer, stateless
 from ..precision import widen
 from ..static import Static
 from .axis_matrix import multiply_axes
+from .checks import checked_layer
 from .conv_geometry import Sizes, is_sequence, per_axis
 from .global_pool import check_spatial_axes
 
@@ -160,16 +161,10 @@ def adaptive_max_pool(output_size: int | Sequence[int | None]) -> Layer:
     Among equal elements the first one of a bin takes its gradient. Raises if x is no floating array with these axes.
     """
     lengths = check_output_size("adaptive_max_pool", output_size)
-
-    def forward(x: Images) -> tuple[Images, Place]:
-        check_spatial_axes(x, len(lengths))
-        return adaptive_max_pool_forward(x, lengths)
-
-    return stateless(
-        forward,
-        functools.partial(adaptive_max_pool_backward, output_size=lengths),
-        name="adaptive_max_pool",
-        needs=(),
+    return checked_layer(
+        "adaptive_max_pool",
+        lambda x: check_spatial_axes(x, len(lengths)),
+        lambda x: adaptive_max_pool_forward(x, lengths),
+        lambda residuals, dy: adaptive_max_pool_backward(residuals, dy, lengths),
         keeps=("place",),
-        recompute=lambda x, residuals: adaptive_max_pool_forward(x, lengths)[0],
     )

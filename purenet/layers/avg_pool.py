@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
 from ..static import Static
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Axis, Windows, check_spatial, check_windows, in_x, lay, positions, spread, taps
 
@@ -78,16 +79,10 @@ def avg_pool(
     Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
     """
     windows = check_windows("avg_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> tuple[Images, Static]:
-        check_spatial(windows, x)
-        return avg_pool_forward(x, windows, count_include_pad)
-
-    return stateless(
-        forward,
-        functools.partial(avg_pool_backward, windows=windows, count_include_pad=count_include_pad),
-        name="avg_pool",
-        needs=(),
+    return checked_layer(
+        "avg_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: avg_pool_forward(x, windows, count_include_pad),
+        lambda sizes, dy: avg_pool_backward(sizes, dy, windows, count_include_pad),
         keeps=("shape",),
-        recompute=lambda x, sizes: avg_pool_forward(x, windows, count_include_pad)[0],
     )

@@ -159,9 +159,9 @@ def with_running_statistics(
     """A layer that normalises by the batch in training and by running means of its statistics in `predict`.
 
         train(params, x) -> (y, (mean, variance)),  freeze(params, x, (mean, variance)) -> y
-        run_backward(params, x, y, kept, dy) -> (dparams, dx)
+        run_backward(params, x, y, residuals, dy) -> (dparams, dx)
 
-    `keeps` says which of mean and variance are `kept`; from both of them y is recomputed.
+    `keeps` says which of mean and variance the residuals hold; from both of them y is recomputed.
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"{name}: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
@@ -185,12 +185,14 @@ def with_running_statistics(
                     "take a larger batch, or call predict"
                 )
             y, statistics = train(params, x)
-            kept = tuple(value for kind, value in zip(("mean", "variance"), statistics, strict=True) if kind in keeps)
-            return y, running_statistics(state, statistics, values, momentum, unbiased), kept
+            residuals = tuple(
+                value for kind, value in zip(("mean", "variance"), statistics, strict=True) if kind in keeps
+            )
+            return y, running_statistics(state, statistics, values, momentum, unbiased), residuals
 
-    def backward(params: Params, x: Any, y: Any, kept: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
+    def backward(params: Params, x: Any, y: Any, residuals: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
         with layer_scope(name):
-            return run_backward(params, x, y, kept, dy)
+            return run_backward(params, x, y, residuals, dy)
 
     def recompute(params: Params, x: Batch, statistics: Statistics) -> Batch:
         with layer_scope(name):

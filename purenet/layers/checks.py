@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,28 @@ import numpy as np
 
 from ..annotations import Array, Integer
 from ..errors import LayerValueError
-from ..layer import Params, Shaped, check_floating, describe
+from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+
+
+def checked_layer(
+    name: str,
+    check: Callable[[Any], Any],
+    forward: Callable[[Any], Any],
+    backward: Callable[..., Any],
+    *,
+    needs: tuple[str, ...] = (),
+    keeps: tuple[str, ...] = (),
+) -> Layer:
+    """A layer without parameters, of twins as `stateless` takes them; `check(x)` comes first, forward recomputes y."""
+
+    def checked_forward(x: Any) -> Any:
+        check(x)
+        return forward(x)
+
+    def recompute(x: Any, *residuals: Any) -> Any:
+        return forward(x)[0] if keeps else forward(x)
+
+    return stateless(checked_forward, backward, name=name, needs=needs, keeps=keeps, recompute=recompute)
 
 
 def check_axes(x: Shaped, *axes: str) -> None:

@@ -155,8 +155,8 @@ def random_layer(
             if not draws:
                 return x, state, ()
             drawn = check_key(key)
-            saved = jax.random.clone(drawn)
-            return forward(x, drawn), state, saved
+            residuals = jax.random.clone(drawn)
+            return forward(x, drawn), state, residuals
 
     def run_back(params: Params, x: None, y: None, key: Residuals, dy: Floats) -> tuple[Params, Floats]:
         with layer_scope(name):

@@ -11,7 +11,6 @@ Sums are at least float32. Lin, Chen & Yan, *Network in network* (2014), section
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax.numpy as jnp
@@ -19,10 +18,10 @@ from jax import lax
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, describe, stateless
+from ..layer import Layer, Shaped, describe
 from ..precision import widen
 from ..static import Static
-from .checks import spatial_sizes
+from .checks import checked_layer, spatial_sizes
 from .lp_pool import check_exponent, power, power_slope, root, root_slope
 
 Images = Float[Array, "..."]
@@ -99,18 +98,12 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     takes the gradient. Raises if x is no floating array with these axes.
     """
     check_dims("global_max_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Place]:
-        check_spatial_axes(x, dimensions)
-        return global_max_pool_forward(x, dimensions, keepdims)
-
-    return stateless(
-        forward,
-        functools.partial(global_max_pool_backward, dimensions=dimensions),
-        name="global_max_pool",
-        needs=(),
+    return checked_layer(
+        "global_max_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_max_pool_forward(x, dimensions, keepdims),
+        lambda residuals, dy: global_max_pool_backward(residuals, dy, dimensions),
         keeps=("place",),
-        recompute=lambda x, residuals: global_max_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
@@ -121,18 +114,12 @@ def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     these axes.
     """
     check_dims("global_avg_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Static]:
-        check_spatial_axes(x, dimensions)
-        return global_avg_pool_forward(x, dimensions, keepdims)
-
-    return stateless(
-        forward,
-        functools.partial(global_avg_pool_backward, dimensions=dimensions),
-        name="global_avg_pool",
-        needs=(),
+    return checked_layer(
+        "global_avg_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_avg_pool_forward(x, dimensions, keepdims),
+        lambda x_shape, dy: global_avg_pool_backward(x_shape, dy, dimensions),
         keeps=("shape",),
-        recompute=lambda x, x_shape: global_avg_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
@@ -144,15 +131,11 @@ def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False)
     """
     check_exponent("global_lp_pool", p)
     check_dims("global_lp_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Slope]:
-        check_spatial_axes(x, dimensions)
-        return global_lp_pool_forward(x, dimensions, keepdims, p)
-
-    return stateless(
-        forward,
-        functools.partial(global_lp_pool_backward, p=p),
-        name="global_lp_pool",
+    return checked_layer(
+        "global_lp_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_lp_pool_forward(x, dimensions, keepdims, p),
+        lambda x, slope, dy: global_lp_pool_backward(x, slope, dy, p),
+        needs=("x",),
         keeps=("y^(1-p)",),
-        recompute=lambda x, slope: global_lp_pool_forward(x, dimensions, keepdims, p)[0],
     )

@@ -13,6 +13,7 @@ Shazeer, *GLU Variants Improve Transformer* (2020), the others and the MLPs made
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,9 +24,9 @@ from ..annotations import Array, Float, PyTree
 from ..barrier import materialize
 from ..combine import serial
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe, stateless
+from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe
 from . import activations
-from .checks import check_features
+from .checks import check_features, checked_layer
 from .dense import dense
 
 Floats = Float[Array, "..."]
@@ -98,16 +99,15 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
     """The layer of a gate named in `ACTIVATIONS`."""
     bound = {"activation": ACTIVATIONS[activation], "axis": axis, "gate_first": gate_first}
 
-    def forward(x: Floats) -> Floats:
+    def check(x: Floats) -> None:
         check_floating(x)
         if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
             raise LayerValueError(f"expected gate and value, an even number, along axis {axis}, got {describe(x)}")
-        return gated_forward(x, **bound)
 
     def backward(x: Floats, dy: Floats) -> Floats:
         return materialize(gated_backward(x, dy, **bound))  # not as halves, for each product that reads it
 
-    return stateless(forward, backward, name=name, recompute=forward)
+    return checked_layer(name, check, functools.partial(gated_forward, **bound), backward, needs=("x",))
 
 
 def gated_mlp(

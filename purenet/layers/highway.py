@@ -33,16 +33,16 @@ def highway_forward(params: Params, x: Floats, activation: Activation) -> tuple[
     return highway_recompute(params, x, (h, z), activation), (h, z)
 
 
-def highway_recompute(params: Params, x: Floats, saved: tuple[Floats, Floats], activation: Activation) -> Floats:
-    h, z = saved
+def highway_recompute(params: Params, x: Floats, residuals: tuple[Floats, Floats], activation: Activation) -> Floats:
+    h, z = residuals
     t = sigmoid_forward(z)
     return t * activation.forward(h) + (1 - t) * x
 
 
 def highway_backward(
-    params: Params, x: Floats, saved: tuple[Floats, Floats], dy: Floats, activation: Activation
+    params: Params, x: Floats, residuals: tuple[Floats, Floats], dy: Floats, activation: Activation
 ) -> tuple[Params, Floats]:
-    h, z = saved
+    h, z = residuals
     t = sigmoid_forward(z)  # [..., features]
     # y = t * activation(h) + (1 - t) * x
     dz = sigmoid_backward(t, (activation.forward(h) - x) * dy)

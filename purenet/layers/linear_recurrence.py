@@ -97,8 +97,8 @@ def linear_recurrence(*, reverse: bool = False, method: str = "associative") -> 
         a, _, *h = x
         return linear_recurrence_forward(*x, **options), (a, *h)
 
-    def backward(y: Steps, kept: tuple[Array, ...], dy: Steps) -> Inputs:
-        a, *h = kept
+    def backward(y: Steps, residuals: tuple[Array, ...], dy: Steps) -> Inputs:
+        a, *h = residuals
         return linear_recurrence_backward(a, y, dy, *h, **options)
 
     return stateless(forward, backward, name="linear_recurrence", needs=("y",), keeps=("a", "h"))

@@ -12,15 +12,14 @@ Boureau, Ponce & LeCun, *A theoretical analysis of feature pooling in visual rec
 
 from __future__ import annotations
 
-import functools
-
 import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
 from .avg_pool import sum_taps
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Windows, check_spatial, check_windows, lay, spread
 
@@ -94,14 +93,10 @@ def lp_pool(
     """
     check_exponent("lp_pool", p)
     windows = check_windows("lp_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> Images:
-        check_spatial(windows, x)
-        return lp_pool_forward(x, windows, p)
-
-    return stateless(
-        forward,
-        functools.partial(lp_pool_backward, windows=windows, p=p),
-        name="lp_pool",
-        recompute=functools.partial(lp_pool_forward, windows=windows, p=p),
+    return checked_layer(
+        "lp_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: lp_pool_forward(x, windows, p),
+        lambda x, dy: lp_pool_backward(x, dy, windows, p),
+        needs=("x",),
     )

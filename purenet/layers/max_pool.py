@@ -12,16 +12,16 @@ LeCun et al., *Gradient-based learning applied to document recognition* (1998); 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float, Integer
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
 from ..static import Static
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Axis, Windows, check_spatial, check_windows, count_places, lay, taps, tile, untap, untile
 
@@ -80,16 +80,10 @@ def max_pool(
     Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
     """
     windows = check_windows("max_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> tuple[Images, Residuals]:
-        check_spatial(windows, x)
-        return max_pool_forward(x, windows)
-
-    return stateless(
-        forward,
-        functools.partial(max_pool_backward, windows=windows),
-        name="max_pool",
-        needs=(),
+    return checked_layer(
+        "max_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: max_pool_forward(x, windows),
+        lambda residuals, dy: max_pool_backward(residuals, dy, windows),
         keeps=("place",),
-        recompute=lambda x, residuals: max_pool_forward(x, windows)[0],
     )

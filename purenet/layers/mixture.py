@@ -65,12 +65,12 @@ def mixture_of_experts_forward(
 def mixture_of_experts_backward(
     params: Params,
     x: Float[Array, "... in"],
-    saved: tuple[Array, ...],
+    residuals: tuple[Array, ...],
     dy: Any,
     routing: Routing,
     activation: Activation,
 ) -> tuple[Params, Float[Array, "... in"]]:
-    logits, chosen, h = saved
+    logits, chosen, h = residuals
     rows, kernel = x.reshape(-1, x.shape[-1]), params["router"]["kernel"]
     dy, dloss = dy if routing.balance else (dy, None)
     # y = the gated sum of the experts' outputs
@@ -168,7 +168,7 @@ def mixture_of_experts(
 
     return stateless(
         forward,
-        lambda params, x, saved, dy: mixture_of_experts_backward(params, x, saved, dy, routing, f),
+        lambda params, x, residuals, dy: mixture_of_experts_backward(params, x, residuals, dy, routing, f),
         name=name,
         init=init,
         keeps=("logits", "chosen", "hidden"),

@@ -26,7 +26,7 @@ from ..errors import LayerValueError
 from ..layer import Layer, describe, stateless
 from ..precision import widen
 from ..static import Static
-from .checks import spatial_sizes
+from .checks import checked_layer, spatial_sizes
 from .conv_geometry import Pads, is_sequence, per_axis
 
 Images = Float[Array, "..."]
@@ -109,7 +109,7 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
     if mode not in MODES:
         raise ValueError(f"pad: expected mode in {MODES}, got {mode!r}")
 
-    def forward(x: Images) -> Images:
+    def check(x: Images) -> None:
         for axis, (n, pair) in enumerate(zip(spatial_sizes(x, len(pairs)), pairs, strict=True)):
             most = {"reflect": n - 1, "symmetric": n, "wrap": n, "edge": max(pair) if n else 0}.get(mode, max(pair))
             if max(pair) > most:
@@ -117,15 +117,9 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
                     f'expected widths of at most {most} for "{mode}" along spatial axis {axis} of x {describe(x)}, '
                     f"got {pair}"
                 )
-        return pad_forward(x, pairs, mode, value)
 
-    return stateless(
-        forward,
-        functools.partial(pad_backward, widths=pairs, mode=mode),
-        name="pad",
-        needs=(),
-        recompute=functools.partial(pad_forward, widths=pairs, mode=mode, value=value),
-    )
+    forward = functools.partial(pad_forward, widths=pairs, mode=mode, value=value)
+    return checked_layer("pad", check, forward, functools.partial(pad_backward, widths=pairs, mode=mode))
 
 
 def crop_forward(x: Images, widths: Pads) -> Images:

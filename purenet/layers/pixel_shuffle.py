@@ -18,8 +18,8 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, describe, stateless
-from .checks import spatial_sizes
+from ..layer import Layer, describe
+from .checks import checked_layer, spatial_sizes
 from .conv_geometry import PerAxis, Sizes, is_sequence, per_axis
 
 Images = Float[Array, "..."]
@@ -68,19 +68,13 @@ def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """
     factors = check_shuffle("pixel_shuffle", factor, mode)
 
-    def forward(x: Images) -> Images:
+    def check(x: Images) -> None:
         spatial_sizes(x, len(factors))
         if x.shape[-1] % math.prod(factors):
             raise LayerValueError(f"expected a multiple of {math.prod(factors)} channels, got {describe(x)}")
-        return pixel_shuffle_forward(x, factors, mode)
 
-    return stateless(
-        forward,
-        functools.partial(pixel_shuffle_backward, factors=factors, mode=mode),
-        name="pixel_shuffle",
-        needs=(),
-        recompute=functools.partial(pixel_shuffle_forward, factors=factors, mode=mode),
-    )
+    twins = pixel_shuffle_forward, pixel_shuffle_backward
+    return checked_layer("pixel_shuffle", check, *(functools.partial(f, factors=factors, mode=mode) for f in twins))
 
 
 def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
@@ -91,18 +85,12 @@ def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """
     factors = check_shuffle("pixel_unshuffle", factor, mode)
 
-    def forward(x: Images) -> Images:
+    def check(x: Images) -> None:
         if any(size % r for size, r in zip(spatial_sizes(x, len(factors)), factors, strict=True)):
             raise LayerValueError(f"expected spatial lengths that {list(factors)} divide, got {describe(x)}")
-        return pixel_unshuffle_forward(x, factors, mode)
 
-    return stateless(
-        forward,
-        functools.partial(pixel_unshuffle_backward, factors=factors, mode=mode),
-        name="pixel_unshuffle",
-        needs=(),
-        recompute=functools.partial(pixel_unshuffle_forward, factors=factors, mode=mode),
-    )
+    twins = pixel_unshuffle_forward, pixel_unshuffle_backward
+    return checked_layer("pixel_unshuffle", check, *(functools.partial(f, factors=factors, mode=mode) for f in twins))
 
 
 def check_shuffle(name: str, factor: int | Sequence[int], mode: str) -> Sizes:

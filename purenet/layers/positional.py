@@ -22,7 +22,7 @@ from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped, describe, stateless
 from ..precision import wide_dtype, widen
-from .checks import check_features, check_names
+from .checks import check_features, check_names, checked_layer
 
 Sequence = Float[Array, "... time features"]
 Table = dict[str, Array]
@@ -106,18 +106,8 @@ def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved:
     """
     check_base("sinusoidal_positions", base)
     options = {"base": base, "offset": offset, "interleaved": interleaved}
-
-    def forward(x: Sequence) -> Sequence:
-        check_sequence(x)
-        return sinusoidal_positions_forward(x, **options)
-
-    return stateless(
-        forward,
-        sinusoidal_positions_backward,
-        name="sinusoidal_positions",
-        needs=(),
-        recompute=functools.partial(sinusoidal_positions_forward, **options),
-    )
+    forward = functools.partial(sinusoidal_positions_forward, **options)
+    return checked_layer("sinusoidal_positions", check_sequence, forward, sinusoidal_positions_backward)
 
 
 def position_angles(

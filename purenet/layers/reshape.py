@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array
 from ..errors import LayerValueError
-from ..layer import Layer, describe, stateless
+from ..layer import Layer, describe
 from ..static import Static
+from .checks import checked_layer
 
 
 def reshape_forward(x: Array, shape: tuple[int, ...], start: int) -> tuple[Array, Static]:
@@ -48,7 +49,7 @@ def flatten(start: int = 1) -> Layer:
 
 
 def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
-    def forward(x: Array) -> tuple[Array, Static]:
+    def check(x: Array) -> None:
         if not -x.ndim <= start < max(x.ndim, 1):
             raise LayerValueError(f"expected x with an axis {start} to start from, got {describe(x)}")
         taken = x.shape[start:]
@@ -56,12 +57,9 @@ def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
         fits = known == math.prod(taken) if -1 not in shape else known > 0 and math.prod(taken) % known == 0
         if not fits:
             raise LayerValueError(f"cannot give axes {list(taken)} the shape {list(shape)}: x is {describe(x)}")
-        return reshape_forward(x, shape, start)
 
-    def recompute(x: Array, x_shape: Static) -> Array:
-        return reshape_forward(x, shape, start)[0]
-
-    return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), recompute=recompute)
+    forward = functools.partial(reshape_forward, shape=shape, start=start)
+    return checked_layer(name, check, forward, reshape_backward, keeps=("shape",))
 
 
 def swap_axes_forward(x: Array, first: int, second: int) -> Array:
@@ -80,10 +78,9 @@ def swap_axes(first: int, second: int) -> Layer:
         if not isinstance(axis, int) or isinstance(axis, bool):
             raise ValueError(f"swap_axes: expected axes as numbers, got {first!r} and {second!r}")
 
-    def forward(x: Array) -> Array:
+    def check(x: Array) -> None:
         if not all(-x.ndim <= axis < x.ndim for axis in (first, second)):
             raise LayerValueError(f"expected x with axes {first} and {second} to exchange, got {describe(x)}")
-        return swap_axes_forward(x, first, second)
 
-    backward = functools.partial(swap_axes_backward, first=first, second=second)
-    return stateless(forward, backward, name="swap_axes", needs=(), recompute=forward)
+    twins = (functools.partial(f, first=first, second=second) for f in (swap_axes_forward, swap_axes_backward))
+    return checked_layer("swap_axes", check, *twins)

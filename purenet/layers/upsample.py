@@ -23,9 +23,10 @@ import numpy as np
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..static import Static
 from .axis_matrix import multiply_axes
+from .checks import checked_layer
 from .conv_geometry import Sizes, is_sequence, per_axis
 from .global_pool import check_spatial_axes
 
@@ -166,21 +167,14 @@ def upsample(
     if not 1 <= resizing.axes <= 3:
         raise ValueError(f"upsample: expected a factor or size for 1, 2 or 3 spatial axes, got {factor or size!r}")
 
-    def forward(x: Images) -> tuple[Images, Static]:
+    def check(x: Images) -> None:
         check_spatial_axes(x, resizing.axes)
         outputs = output_sizes(x.shape[-1 - resizing.axes : -1], resizing)
         if 0 in outputs:
             raise LayerValueError(f"expected lengths of at least 1 after resizing, got {list(outputs)} from {x.shape}")
-        return upsample_forward(x, resizing)
 
-    return stateless(
-        forward,
-        functools.partial(upsample_backward, resizing=resizing),
-        name="upsample",
-        needs=(),
-        keeps=("shape",),
-        recompute=lambda x, sizes: upsample_forward(x, resizing)[0],
-    )
+    forward, backward = (functools.partial(f, resizing=resizing) for f in (upsample_forward, upsample_backward))
+    return checked_layer("upsample", check, forward, backward, keeps=("shape",))
 
 
 def check_factors(factor: float | Sequence[float]) -> tuple[float, ...]:

@@ -41,8 +41,8 @@ def linear_cross_entropy_by_tokens_forward(
     def step(sums: tuple[Scalar, Head, Hidden], k: Any) -> tuple[tuple[Scalar, Head, Hidden], None]:
         y, dparams, dhidden = sums
         rows, part = chunk_of_tokens(hidden, targets, chunks, k)
-        value, kept = linear_cross_entropy_forward(params, rows, part, terms)
-        more, drows = weighted_sum_backward(params, rows, part, *kept, terms)
+        value, residuals = linear_cross_entropy_forward(params, rows, part, terms)
+        more, drows = weighted_sum_backward(params, rows, part, *residuals, terms)
         drows = (drows / targets.divisor).astype(hidden.dtype)
         return (y + value, jax.tree.map(jnp.add, dparams, more), add_at(dhidden, drows, chunks, k)), None
 

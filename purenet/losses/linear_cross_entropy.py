@@ -101,8 +101,8 @@ def linear_cross_entropy(
         facts = Static((x[0].shape, isinstance(x[1], tuple)))
         return y.astype(x[0].dtype), (dparams, dhidden, facts)
 
-    def backward_by_tokens(params: Head, kept: Any, dy: Scalar) -> tuple[Head, Any]:
-        *gradients, facts = kept
+    def backward_by_tokens(params: Head, residuals: Any, dy: Scalar) -> tuple[Head, Any]:
+        *gradients, facts = residuals
         shape, masked = facts.value
         dparams, dhidden = linear_cross_entropy_by_tokens_backward(turned(params), tuple(gradients), dy)
         return turned(dparams), (dhidden.reshape(shape), (None, None) if masked else None)

@@ -116,9 +116,9 @@ def linear_cross_entropy_forward(
 
 
 def linear_cross_entropy_backward(
-    params: Head, hidden: Hidden, targets: Targets, kept: tuple[Logits, Tokens], dy: Scalar, terms: Terms
+    params: Head, hidden: Hidden, targets: Targets, residuals: tuple[Logits, Tokens], dy: Scalar, terms: Terms
 ) -> tuple[Head, Hidden]:
-    gradients = weighted_sum_backward(params, hidden, targets, *kept, terms)
+    gradients = weighted_sum_backward(params, hidden, targets, *residuals, terms)
     # y = weighted sum / divisor
     return narrowed(scaled(gradients, dy.astype(targets.divisor.dtype) / targets.divisor), params, hidden.dtype)
 

@@ -72,14 +72,15 @@ def loss_layer(
         facts = Static((predictions.shape, predictions.dtype, targets.dtype))
         return (y, (residual, facts)) if keeps else y
 
-    def layer_backward(kept: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
+    def layer_backward(residuals: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
         if keeps:
-            residual, facts = kept
+            residual, facts = residuals
             shape, *dtypes = facts.value
             reads = (residual,)
         else:
-            shape, dtypes = kept[0].shape, [half.dtype for half in kept]
-            reads = tuple(map(widen, kept))
+            predictions, targets = residuals  # x, since nothing else is kept
+            shape, dtypes = predictions.shape, [predictions.dtype, targets.dtype]
+            reads = widen(predictions), widen(targets)
         shape = shape[:-1] if per_example else shape
         dvalues = reduce_backward(widen(dy), divisor_of(reduction, shape, per_example), shape)
         dpredictions, dtargets = backward(*reads, dvalues)

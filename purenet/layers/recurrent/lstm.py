@@ -24,20 +24,9 @@ from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 from ...annotations import Array, Float
 from ...layer import Layer
 from .sequence import Weights, recurrent_layer
-from .through_time import (
-    Carry,
-    Cell,
-    Kept,
-    Lengths,
-    Params,
-    backward_through_time,
-    forward_through_time,
-    product,
-    weight_gradients,
-)
+from .through_time import Carry, Cell, Params, product, weight_gradients
 
 Gates = tuple[Array, Array, Array, Array]
-HiddenAndCell = tuple[Float[Array, "... features"], Float[Array, "... features"]]
 
 
 def lstm_gates(params: Params, h: Float[Array, "... features"], a: Float[Array, "... four"]) -> Gates:
@@ -69,44 +58,7 @@ def lstm_step_backward(
     return (product(dz, params["recurrent_kernel"].T), dc * f), dz
 
 
-def lstm_cell() -> Cell:
-    return Cell(
-        gates=lstm_gates,
-        update=lstm_update,
-        step_backward=lstm_step_backward,
-        weights=weight_gradients,
-    )
-
-
-def lstm_forward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    carry: HiddenAndCell,
-    lengths: Lengths = None,
-    *,
-    reverse: bool = False,
-    keep: str = "states",
-) -> tuple[tuple[Float[Array, "... time features"], HiddenAndCell], Kept]:
-    """((all hidden states, the last pair of states), what is kept), from the pair `carry`."""
-    (y, (h, c)), kept = forward_through_time(lstm_cell(), params, x, carry, lengths, reverse, keep)
-    return (y, (h, c)), kept
-
-
-def lstm_backward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    y: Float[Array, "... time features"],
-    carry: HiddenAndCell,
-    kept: Kept,
-    dy: Float[Array, "... time features"] | None,
-    dfinal: HiddenAndCell,
-    lengths: Lengths = None,
-    *,
-    reverse: bool = False,
-) -> tuple[Params, Float[Array, "... time in"], HiddenAndCell]:
-    """(dparams, dx, dcarry): carry and dcarry at the first step, dfinal at the last. dy may be None, for zero."""
-    dparams, dx, (dh, dc) = backward_through_time(lstm_cell(), params, x, y, carry, kept, dy, dfinal, lengths, reverse)
-    return dparams, dx, (dh, dc)
+LSTM = Cell(lstm_gates, lstm_update, lstm_step_backward, weight_gradients)
 
 
 def lstm(
@@ -143,18 +95,11 @@ def lstm(
         drawn = bias_init(key, shape, dtype)
         return drawn.at[features : 2 * features].add(1) if unit_forget_bias else drawn
 
-    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return lstm_forward(params, x, carry, lengths, reverse=reverse, keep=keep)
-
-    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
-        return lstm_backward(params, x, y, carry, kept, dy, dfinal, lengths, reverse=reverse)
-
     return recurrent_layer(
         "lstm",
-        forward,
-        backward,
+        LSTM,
         Weights(features, 4, kernel_init, recurrent_init, {"bias": (4, own_bias_init)} if use_bias else {}),
-        make_carry=lambda h, zeros: (h, zeros),
+        states=2,
         keep=keep,
         keeps=("cells",),
         reverse=reverse,

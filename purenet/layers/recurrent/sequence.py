@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from ...errors import LayerTypeError, LayerValueError, layer_scope
 from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
 from ...precision import wide_dtype
 from ..checks import check_names, check_range
-from .through_time import Lengths, Params
+from .through_time import Carry, Cell, Lengths, Params, backward_through_time, forward_through_time
 
 
 class Weights(NamedTuple):
@@ -66,30 +66,22 @@ class Weights(NamedTuple):
 
 def recurrent_layer(
     name: str,
-    run: Callable[..., Any],
-    run_backward: Callable[..., Any],
+    cell: Cell,
     weights: Weights,
     *,
-    make_carry: Callable[[Array, Array], Any],
+    states: int = 1,
     keep: str = "states",
     keeps: tuple[str, ...] = (),
     reverse: bool,
     last_only: bool,
     stateful: bool,
 ) -> Layer:
-    """A layer of twins through time.
-
-        run(params, inputs, carry, lengths) -> ((y, final carry), kept)
-        run_backward(params, inputs, y, carry, kept, dy, dfinal, lengths) -> (dparams, dinputs, dcarry)
-
-    `make_carry(h, zeros)` is the carry with hidden state h and nothing else.
-    """
+    """The layer of a cell whose carry is a tuple of so many states [..., features], the first one its output."""
     check_options(name, weights.features, keep, reverse, stateful)
     path = f"reversed_{name}" if reverse else name
 
-    def zero_carry(inputs: Shaped) -> Any:
-        zeros = jnp.zeros((*inputs.shape[:-2], weights.features), wide_dtype(inputs.dtype))
-        return make_carry(zeros, zeros)
+    def zero_carry(inputs: Shaped) -> Carry:
+        return (jnp.zeros((*inputs.shape[:-2], weights.features), wide_dtype(inputs.dtype)),) * states
 
     def init(key: Array, x: PyTree) -> tuple[Params, State]:
         with layer_scope(path):
@@ -104,32 +96,34 @@ def recurrent_layer(
         check_state(state, inputs, zero_carry(inputs))
         return inputs, state, lengths
 
-    def output(inputs: Array, y: Array, final: Any) -> Array:
-        return jax.tree.leaves(final)[0].astype(inputs.dtype) if last_only else y
+    def output(inputs: Array, y: Array, final: Carry) -> Array:
+        return final[0].astype(inputs.dtype) if last_only else y
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[Array, State, Residuals]:
         with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
-            (y, final), kept = run(params, inputs, carry, lengths)
-            residuals = kept, y if last_only else None, carry if stateful else None
+            (y, final), of_chunks = forward_through_time(cell, params, inputs, carry, lengths, reverse, keep)
+            residuals = of_chunks, y if last_only else None, carry if stateful else None
             # Truncated back-propagation through time: no gradient from one call into the one before.
             return output(inputs, y, final), lax.stop_gradient(final) if stateful else state, residuals
 
-    def backward(params: Params, x: PyTree, y: Array | None, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
+    def backward(params: Params, x: PyTree, y: Any, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
         inputs, lengths = split_lengths(x)
-        kept, states, carry = residuals
+        of_chunks, hidden, carry = residuals
         with layer_scope(path):
             start = carry if stateful else zero_carry(inputs)
             dfinal = zero_carry(inputs)
             if last_only:  # y = h of the final carry
-                y, dfinal, dy = states, make_carry(dy, jax.tree.leaves(dfinal)[0]), None
-            dparams, dinputs, _ = run_backward(params, inputs, y, start, kept, dy, dfinal, lengths)
+                y, dfinal, dy = hidden, (dy, *dfinal[1:]), None
+            dparams, dinputs, _ = backward_through_time(
+                cell, params, inputs, y, start, of_chunks, dy, dfinal, lengths, reverse
+            )
         return dparams, (dinputs, None) if isinstance(x, tuple) else dinputs
 
     def predict(params: Params, state: State, x: PyTree) -> Array:
         with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
-            (y, final), _ = run(params, inputs, carry, lengths)
+            (y, final), _ = forward_through_time(cell, params, inputs, carry, lengths, reverse)
             return output(inputs, y, final)
 
     return Layer(

@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     again: Callable[..., PyTree] | None = None
 
 
-class Kept(NamedTuple):
+class ChunkResiduals(NamedTuple):
     """Of each chunk, stacked: what of its first carry y does not show; the gates of its steps, or None."""
 
     borders: Carry
@@ -68,7 +68,7 @@ def forward_through_time(
     lengths: Lengths,
     reverse: bool,
     keep: str = "states",
-) -> tuple[tuple[Float[Array, "... time features"], Carry], Kept]:
+) -> tuple[tuple[Float[Array, "... time features"], Carry], ChunkResiduals]:
     """((y, final carry), what is kept beside x and y)."""
     walk = chunks(x, reverse)  # [chunks, steps]
 
@@ -84,11 +84,11 @@ def forward_through_time(
         carry, y = so_far
         a = project(params, pick(x, steps))  # [steps, ..., gates * features]
         after, (y_now, gates) = lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
-        return (after, put(y, y_now, steps, x, reverse)), Kept(carry[1:], gates)
+        return (after, put(y, y_now, steps, x, reverse)), ChunkResiduals(carry[1:], gates)
 
     carry_wide = jax.tree.map(widen, carry)
-    (final, y), kept = lax.scan(chunk, (carry_wide, empty(walk, carry[0], x)), walk)
-    return (inside(y, x, reverse), like(final, carry)), kept
+    (final, y), residuals = lax.scan(chunk, (carry_wide, empty(walk, carry[0], x)), walk)
+    return (inside(y, x, reverse), like(final, carry)), residuals
 
 
 def backward_through_time(
@@ -97,7 +97,7 @@ def backward_through_time(
     x: Float[Array, "... time in"],
     y: Float[Array, "... time features"],
     carry: Carry,
-    kept: Kept,
+    residuals: ChunkResiduals,
     dy: Float[Array, "... time features"] | None,
     dfinal: Carry,
     lengths: Lengths,
@@ -133,7 +133,7 @@ def backward_through_time(
 
     none_yet = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p.dtype)), params)
     start = jax.tree.map(widen, dfinal), none_yet, empty(walk, x[..., 0, :], x)
-    (dcarry, dparams, dx), _ = lax.scan(chunk, start, (walk, kept), reverse=True)
+    (dcarry, dparams, dx), _ = lax.scan(chunk, start, (walk, residuals), reverse=True)
     return like(dparams, params), inside(dx, x, reverse), like(dcarry, carry)
 
 
