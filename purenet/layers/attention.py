@@ -5,9 +5,9 @@
     dv = p^T do,  dp = do v^T,  ds = p (dp - D),  dq = scale ds k,  dk = scale ds^T q,  dbias = ds
     D  = sum over S of p dp = sum over dv of do o
 
-Kept: q, k, v, o and lse, one number a query and head. p is computed again and D is taken from o, so that nothing of
-size T x S need live between forward and backward. What is not seen has s = -inf; a query that sees nothing gets o = 0
-(lse = inf) and no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
+Kept: q, k, v, o and lse, one number per query and head. p is recomputed and D is taken from o, so that nothing of size
+T x S lives between forward and backward. A masked key has s = -inf; a query that sees no key gets o = 0 (lse = inf) and
+no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
 Vaswani et al. (2017); the backward: Dao et al., *FlashAttention* (2022); groups: Ainslie et al., *GQA* (2023).
 """
 

@@ -74,9 +74,9 @@ def avg_pool(
 
     strides: None means 1 along each axis, as in Flax and ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
     count_include_pad: zeros of the padding count, as in Flax and PyTorch (ONNX's default is False).
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     windows = check_windows("avg_pool", window, strides, dilation, padding, ceil_mode)
     return checked_layer(

@@ -120,9 +120,9 @@ def batch_norm(
     (PyTorch's momentum is 1 - momentum). `unbiased`: var moves towards n / (n - 1) times the batch's variance, as in
     PyTorch. eps, at least 0, is added to the variance inside the root.
 
-    `axis_name`: examples are spread over that axis of `jax.vmap` or `jax.shard_map` too. Parameter gradients are
+    `axis_name`: examples are also spread over that axis of `jax.vmap` or `jax.shard_map`. Parameter gradients are
     those of the shard: sum them over the axis like every other layer's. Raises in training if a channel has a single
-    value, whose deviation from itself says nothing.
+    value, which has no variance.
     """
 
     def backward(params: Params, x: Batch, y: None, statistics: Statistics, dy: Batch) -> tuple[Params, Batch]:

@@ -142,7 +142,7 @@ def output_sizes(sizes: Sizes, kernel_size: Sizes, window: Window) -> Sizes:
 
 
 def input_pads(sizes: Sizes, y_sizes: Sizes, kernel_size: Sizes, window: Window) -> Pads:
-    """The padding of dy, dilated by the stride, from which the kernel turned round gives dx, as long as x."""
+    """The padding of dy, dilated by the stride, from which the reversed kernel gives dx, as long as x."""
     strides, pads, dilation, _ = window
     befores = [d * (k - 1) - p for k, d, (p, _) in zip(kernel_size, dilation, pads, strict=True)]
     afters = [n + p - s * (m - 1) - 1 for n, m, s, (p, _) in zip(sizes, y_sizes, strides, pads, strict=True)]

@@ -6,8 +6,8 @@
     db    = sum_i dy[i]                                        b [out]
 
 with stride s, dilation d and p elements of y cut off before it. This is conv's backward run forward: y is conv's dx,
-and so dx is conv itself, and dW is conv's dW with x and dy in each other's place. W is the kernel of that convolution
-(from y to x); JAX and Flax keep it turned round, [spatial..., in / groups, out], unless `transpose_kernel`. Kept: x.
+so dx is conv itself, and dW is conv's dW with x and dy exchanged. W is the kernel of that convolution
+(from y to x); JAX and Flax keep it reversed, [spatial..., in / groups, out], unless `transpose_kernel`. Kept: x.
 Dumoulin & Visin, *A guide to convolution arithmetic for deep learning* (2016), chapter 4.
 """
 
@@ -93,7 +93,7 @@ def conv_transpose(
     output_shape: the lengths to cut to instead of input * stride; for ONNX without auto_pad, with "SAME_LOWER".
 
     Parameters: kernel [spatial..., in / groups, features], as JAX and Flax keep it; with `transpose_kernel`
-    [spatial..., features / groups, in] and turned round, which is PyTorch's and ONNX's [in, features / groups,
+    [spatial..., features / groups, in] and reversed, which is PyTorch's and ONNX's [in, features / groups,
     spatial...] with its axes moved; bias [features]. kernel_init sees the first of the two shapes either way.
     `use_consistent_padding=False`: numbers pad x, dilated by the stride, as in `jax.lax` and Flax by default.
     """

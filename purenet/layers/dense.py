@@ -70,7 +70,7 @@ def dense(
     """y = x @ kernel + bias, from [..., in] to [..., features]. Parameters: kernel [in, features], bias [features].
 
     The initialisers are those of `jax.nn.initializers`; parameters take the dtype of x.
-    Raises if x is no floating array with a last axis of the kernel's length, or if the parameters are another layer's.
+    Raises unless x is floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
     if not isinstance(features, int) or features < 1:
         raise ValueError(f"dense: expected a number of features of at least 1, got {features!r}")

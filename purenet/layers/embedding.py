@@ -1,5 +1,6 @@
-"""embedding: y = E[x], a row of the table for each integer.
+"""embedding: a row of the table for each integer.
 
+    y = E[x]
     x          [...]                        integers in 0..vocabulary-1
     embedding  E [vocabulary, features]     dE_i = sum of dy over the places where x = i
     y          [..., features]

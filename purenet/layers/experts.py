@@ -126,7 +126,7 @@ def rows_or_zeros(x: Array, index: Array) -> Array:
 
 
 def gather_choices(blocked: Float[Array, "blocks size out"], place: Choices, gates: PerChoice | None = None) -> Rows:
-    """Each row's sum of what stands at its k places, weighted by the gates if there are any, in float32 at least."""
+    """Each row's sum over its k places, weighted by the gates if there are any, in float32 at least."""
     flat = blocked.reshape(-1, blocked.shape[-1])
     total = None
     for j in range(place.shape[1]):

@@ -81,7 +81,7 @@ def pooled_shape(shape: tuple[int, ...], dimensions: int, keepdims: bool) -> tup
 
 
 def check_spatial_axes(x: Shaped, dimensions: int) -> None:
-    """Raise unless x has `dimensions` spatial axes with something in them."""
+    """Raise unless x has `dimensions` spatial axes, none of them empty."""
     if 0 in spatial_sizes(x, dimensions):
         raise LayerValueError(f"expected at least one element to pool, got {describe(x)}")
 
@@ -95,7 +95,7 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The maximum of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
     With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Among equal elements the first one
-    takes the gradient. Raises if x is no floating array with these axes.
+    takes the gradient. Raises unless x is floating-point with these axes.
     """
     check_dims("global_max_pool", dimensions)
     return checked_layer(
@@ -110,8 +110,8 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
 def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The mean of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
-    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises if x is no floating array with
-    these axes.
+    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises unless x is
+    floating-point with these axes.
     """
     check_dims("global_avg_pool", dimensions)
     return checked_layer(
@@ -126,8 +126,8 @@ def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
 def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """(sum |x|^p)^(1/p) of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
-    With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises if x is no floating array
-    with these axes.
+    With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises unless x is
+    floating-point with these axes.
     """
     check_exponent("global_lp_pool", p)
     check_dims("global_lp_pool", dimensions)

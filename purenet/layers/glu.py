@@ -6,7 +6,7 @@
     dvalue = f(gate) dy
 
 glu takes f = sigmoid of the second half, as jax.nn.glu and torch do; the others take f of the first half: geglu with
-gelu, swiglu with silu, reglu with relu. Kept: x. y is recomputed from it, so that a dense layer behind keeps nothing.
+gelu, swiglu with silu, reglu with relu. Kept: x. y is recomputed from it, so that a dense layer after it keeps nothing.
 Dauphin et al., *Language Modeling with Gated Convolutional Networks* (2017), glu;
 Shazeer, *GLU Variants Improve Transformer* (2020), the others and the MLPs made of them.
 """
@@ -40,7 +40,7 @@ class Activation(NamedTuple):
 
 
 def from_input(forward: Callable[[Floats], Floats], backward: Callable[[Floats, Floats], Floats]) -> Activation:
-    """Twins whose backward reads the output, which is computed again from the input."""
+    """Twins whose backward reads the output, which is recomputed from the input."""
     return Activation(forward, lambda x, dy: backward(forward(x), dy))
 
 
@@ -76,7 +76,7 @@ def halves(x: Floats, axis: int, gate_first: bool) -> tuple[Floats, Floats]:
 
 
 def glu(*, axis: int = -1, gate_first: bool = False) -> Layer:
-    """y = value sigmoid(gate), the value in the first half of `axis` and the gate in the second, or the other way."""
+    """y = value sigmoid(gate), the value in the first half of `axis` and the gate in the second, or vice versa."""
     return gated("glu", "sigmoid", axis, gate_first)
 
 

@@ -90,7 +90,7 @@ def group_norm(
 
     `dimensions` is the number of spatial axes before the channels: 2 for images [..., height, width, channels], 1 for
     sequences, 0 for none; any axes before them are examples. Parameters: scale [channels] of ones, bias [channels] of
-    zeros. eps, at least 0, is added to the variance inside the root. Raises if the groups do not divide the channels.
+    zeros. eps, at least 0, is added to the variance inside the root. Raises unless the groups divide the channels.
     """
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"group_norm: expected a number of groups of at least 1, got {groups!r}")

@@ -1,9 +1,9 @@
 """highway: a gate for each feature decides between a dense layer and the input itself.
 
-    h = x Wh + bh,  z = x Wt + bt,  t = sigmoid(z)            [..., features]
-    y = t f(h) + (1 - t) x
+    h  = x Wh + bh,  z = x Wt + bt,  t = sigmoid(z)           [..., features]
+    y  = t f(h) + (1 - t) x
     dh = f'(h) t dy,  dz = t (1 - t) (f(h) - x) dy
-    dx = (1 - t) dy, and what the two dense layers give
+    dx = (1 - t) dy + dh Wh^T + dz Wt^T
 
 Kept: x, h and z; y is recomputed from them without a matrix product.
 Srivastava, Greff & Schmidhuber, *Highway Networks* (2015), whose gate starts closed: a negative bias.

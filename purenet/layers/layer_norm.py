@@ -5,8 +5,8 @@
     dscale = sum dy xhat,  dbias = sum dy,  both over the leading axes
     dx     = rstd dxhat - rstd E[dxhat] - (x - mean) rstd^3 E[dxhat (x - mean)],  dxhat = scale dy
 
-The second and third term of dx are the paths through mean and rstd. Kept: x and the two statistics, one number each
-an example; y is recomputed from them. Statistics and sums are at least float32.
+The second and third term of dx are the paths through mean and rstd. Kept: x and the two statistics, one number per
+example each; y is recomputed from them. Statistics and sums are at least float32.
 Ba, Kiros & Hinton, *Layer Normalization* (2016).
 """
 
@@ -65,8 +65,8 @@ def layer_norm_backward(
 def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Normalise [..., features] over the last axis. Parameters: scale [features] of ones, bias [features] of zeros.
 
-    eps, at least 0, is added to the variance inside the root. Raises unless x is floating-point with the parameters'
-    features.
+    eps, at least 0, is added to the variance inside the root. Raises unless x is floating-point with last axis
+    scale.shape[0].
     """
     if not eps >= 0:
         raise ValueError(f"layer_norm: expected eps of at least 0, got {eps!r}")

@@ -5,8 +5,8 @@
     dx[i] = sign(x[i]) |x[i]|^(p-1) sum of dy[o] y[o]^(1-p) over the places of windows o that are x[i]
 
 x [..., spatial..., channels], y [..., outputs..., channels], one to three spatial axes. A window of zeros has y = 0
-and gives the gradient 0, the shortest subgradient. Kept: x; y is computed again, since in bfloat16 it is too coarse
-to divide by. Sums are at least float32. ONNX's LpPool; PyTorch's lp_pool is without the absolute value.
+and gives the gradient 0, the shortest subgradient. Kept: x; y is recomputed, since in bfloat16 it is too coarse to
+divide by. Sums are at least float32. ONNX's LpPool; PyTorch's lp_pool is without the absolute value.
 Boureau, Ponce & LeCun, *A theoretical analysis of feature pooling in visual recognition* (2010).
 """
 
@@ -88,8 +88,8 @@ def lp_pool(
 
     p: at least 1. strides: None means 1 along each axis, as in ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     check_exponent("lp_pool", p)
     windows = check_windows("lp_pool", window, strides, dilation, padding, ceil_mode)

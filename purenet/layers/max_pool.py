@@ -75,9 +75,9 @@ def max_pool(
 
     strides: None means 1 along each axis, as in Flax and ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
-    A window of many places is cheaper as two: `max_pool((13, 1))` behind `max_pool((1, 13))` is `max_pool((13, 13))`.
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
+    A window of many places is cheaper as two: `max_pool((1, 13))` then `max_pool((13, 1))` is `max_pool((13, 13))`.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     windows = check_windows("max_pool", window, strides, dilation, padding, ceil_mode)
     return checked_layer(

@@ -5,7 +5,7 @@
     dz_p = dy where piece p won, else 0
     dx   = sum_p dz_p W_p^T,  dW_p = x^T dz_p,  db_p = sum of dz_p
 
-Of equal pieces the first wins and gets all of dy. Kept: x, and who won, one byte an output.
+Of equal pieces the first wins and gets all of dy. Kept: x and the winner, one byte per output.
 Goodfellow et al., *Maxout Networks* (2013).
 """
 
@@ -68,8 +68,8 @@ def maxout(
 ) -> Layer:
     """y = the largest of `pieces` dense layers, from [..., in] to [..., features]; of equal ones the first.
 
-    Parameters: kernel [in, pieces, features], bias [pieces, features]. Raises if x is no floating array with a last
-    axis of the kernel's length, or if the parameters are another layer's.
+    Parameters: kernel [in, pieces, features], bias [pieces, features]. Raises unless x is
+    floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
     check_count("maxout", "features", features)
     check_count("maxout", "pieces", pieces)

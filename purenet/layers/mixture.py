@@ -37,7 +37,7 @@ from .routing import (
 
 
 class Routing(NamedTuple):
-    """How tokens are routed, and which losses stand beside y."""
+    """How tokens are routed, and which losses are returned with y."""
 
     top_k: int
     renormalise: bool
@@ -104,16 +104,16 @@ def mixture_of_experts(
     z_weight: float = 0.0,
     kernel_init: Initializer = lecun_normal(),
 ) -> Layer:
-    """Each token of x [..., in] through `top_k` of `experts` MLPs with `hidden` units, to [..., features] or [..., in].
+    """Send each token of x [..., in] through `top_k` of `experts` MLPs, to [..., features], by default [..., in].
 
-    The experts are `gated_mlp`s of the activation, or plain MLPs with gated=False. The gates are the router's
-    probabilities, divided by their sum over the chosen experts if `renormalise` (Mixtral; not with top_k=1, where that
-    leaves the router no gradient: Switch). With `balance` the output is the pair (y, loss), where loss is the
-    load-balancing loss plus z_weight times the router's z-loss, both over all tokens of x.
+    The experts are `gated_mlp`s of `hidden` units, or plain MLPs with gated=False. The gates are the router's
+    probabilities, divided by their sum over the chosen experts if `renormalise` (Mixtral; with top_k=1 that leaves
+    the router no gradient: pass False, as Switch does). With `balance` the output is the pair (y, loss): the
+    load-balancing loss plus z_weight times the router's z-loss, both means over all tokens of x, 0 if there are none.
 
     Parameters: router {kernel [in, experts]}, up {kernel [experts, in, width]} with width hidden, or 2 hidden with the
     gate's columns first, and down {kernel [experts, hidden, features]}, with biases if `use_bias`.
-    Raises if x is no floating array of the parameters' features, or if the parameters are another layer's.
+    Raises unless x is floating-point with the parameters' features and the parameters are this layer's.
     """
     name = "mixture_of_experts"
     for what, count in (("experts", experts), ("hidden units", hidden), ("chosen experts (top_k)", top_k)):

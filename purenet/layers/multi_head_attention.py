@@ -64,7 +64,7 @@ def project_backward(params: dict[str, Params], x: Tensors, dy: Tensors, sources
 def projections(
     heads: int, counts: Mapping[str, int], sources: Sources, head_features: int | None, options: dict[str, Any]
 ) -> Layer:
-    """Project the inputs, `counts` heads a name; what stands behind them, a mask, goes through.
+    """Project the inputs, `counts` heads per name; a mask after them is passed through.
 
     A head has head_features, or those of the first input divided by `heads`.
     """
@@ -124,7 +124,7 @@ def self_attention(
 
     - Parameters: project.qkv, the kernel [in, (heads + 2 kv_heads) * head_features] and its bias, and out, the kernel
       [heads * head_features, features] and its bias; with qk_norm those of packed_attention.
-    - head_features are in / heads by default, features as many as all heads have together.
+    - head_features is in / heads by default, and features is heads * head_features.
     - The other keywords and the mask are those of `packed_attention`.
     """
     kv_heads = check_heads("self_attention", heads, options.get("kv_heads"))

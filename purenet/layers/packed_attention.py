@@ -4,7 +4,7 @@
     dot_product_attention  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
 
 Kept: x, y and the log-sum-exp of the scores; x and y are what the dense layers around it make and read anyway. With
-`qk_norm` or `rotary` the queries and keys are normalised and turned again in the backward, which takes the norms'
+`qk_norm` or `rotary` the queries and keys are normalised and rotated again in the backward, which takes the norms'
 statistics but no matrix product. The equations are in attention.py.
 Vaswani et al., *Attention Is All You Need* (2017); normalised queries and keys: Dehghani et al. (2023).
 """
@@ -66,7 +66,7 @@ def packed_attention(
       jax.nn; a sliding window of n keys in all is causal with window n - 1.
     - `alibi` adds -slope * distance to the scores. `softcap` makes them softcap * tanh(scores / softcap), before masks.
     - `qk_norm`, such as `rms_norm()`, normalises each head's queries and keys, with parameters of their own;
-      `rotary`, such as `rotary()`, then turns them. Either is a layer on [..., time, heads, d].
+      `rotary`, such as `rotary()`, then rotates them. Either is a layer on [..., time, heads, d].
     - `scale` of the scores is 1 / sqrt(d) by default.
     - `block`, or (block of queries, block of keys), computes the same a pair of blocks at a time, the pairs that the
       causal rule, the offset and the window leave: far fewer bytes, and of causal attention 0.6 of the FLOPs. A length
@@ -183,7 +183,7 @@ def attention_layer(
         return merge_heads(o), (lse, q_kept, k_kept)
 
     def backward(params: Params, x: Any, y: Packed, residuals: Residuals, dy: Packed) -> tuple[Params, PyTree]:
-        # What is computed again waits for dy, or XLA would keep the forward's scores instead.
+        # What is recomputed waits for dy, or XLA would keep the forward's scores instead.
         dy, (x, (lse, q_kept, k_kept)) = after(dy, (x, residuals))
         (q, k, v), mask = split(x)
         of_q, of_k = params_of_each(params, has_params)

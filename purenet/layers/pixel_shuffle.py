@@ -1,10 +1,10 @@
-"""pixel_shuffle: channels become places, each element of a block of size r1 x r2 from a channel of its own.
+"""pixel_shuffle: channels become pixels, each element of an r1 x r2 block from a channel of its own.
 
     y[..., h r1 + i, w r2 + j, c] = x[..., h, w, channel(c, i, j)]
     channel(c, i, j) = c r1 r2 + i r2 + j   "CRD", PyTorch's order         (i r2 + j) C + c   "DCR", ONNX's default
 
 x [..., H, W, C r1 r2], y [..., H r1, W r2, C]; likewise with one or three spatial axes. A permutation: dx is
-`pixel_unshuffle` of dy, and the other way round. Kept: nothing.
+`pixel_unshuffle` of dy, and vice versa. Kept: nothing.
 Shi et al., *Real-time single image and video super-resolution using an efficient sub-pixel network* (2016).
 """
 
@@ -63,8 +63,8 @@ def pixel_unshuffle_backward(dy: Images, factors: Sizes, mode: str) -> Images:
 def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H, W, C r r] to [..., H r, W r, C]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 
-    mode: "CRD" as PyTorch's PixelShuffle, "DCR" as ONNX's DepthToSpace by default. Raises if x is no floating array
-    with these axes and a number of channels that the block divides.
+    mode: "CRD" as PyTorch's PixelShuffle, "DCR" as ONNX's DepthToSpace by default. Raises unless x is
+    floating-point with these axes and the block divides its channels.
     """
     factors = check_shuffle("pixel_shuffle", factor, mode)
 
@@ -80,8 +80,8 @@ def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
 def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H r, W r, C] to [..., H, W, C r r]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 
-    mode: "CRD" as PyTorch's PixelUnshuffle, "DCR" as ONNX's SpaceToDepth. Raises if x is no floating array with these
-    axes and lengths that the block divides.
+    mode: "CRD" as PyTorch's PixelUnshuffle, "DCR" as ONNX's SpaceToDepth. Raises unless x is floating-point
+    with these axes and the block divides its lengths.
     """
     factors = check_shuffle("pixel_unshuffle", factor, mode)
 

@@ -1,6 +1,6 @@
-"""learned_positions, sinusoidal_positions: a vector for each position t is added to x, y = x + P_t.
+"""learned_positions, sinusoidal_positions: a vector for each position t is added to x.
 
-    x, y     [..., time, features]
+    y_t = x_t + P_t                         x, y [..., time, features]
     learned  P [length, features] is a parameter;  dP_t = sum of dy_t over the leading axes, 0 beyond `time`
     sinusoidal  P_t,2i = sin(t / base^(2i / features)),  P_t,2i+1 = cos(t / base^(2i / features))
 
@@ -101,8 +101,8 @@ def sinusoidal_positions_backward(dy: Sequence) -> Sequence:
 def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
     """y = x + sines and cosines of the positions offset, offset + 1, ...; x [..., time, features].
 
-    Sines stand at even and cosines at odd features, as in the paper; with interleaved=False sines come first and
-    cosines after them. No parameters; any number of features.
+    Sines are the even and cosines the odd features, as in the paper; with interleaved=False all sines come first,
+    then the cosines. No parameters; any number of features.
     """
     check_base("sinusoidal_positions", base)
     options = {"base": base, "offset": offset, "interleaved": interleaved}

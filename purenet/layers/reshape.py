@@ -1,6 +1,10 @@
-"""reshape, flatten and swap_axes: the same elements under another shape or in another order, so dx is dy put back.
+"""reshape, flatten, swap_axes: the same elements in another shape or order.
+
+    y  = x.reshape(shape),    dx = dy.reshape(x.shape)
+    y  = swap(x),             dx = swap(dy)
 
 Kept: the shape of x, which costs nothing at run time, or nothing.
+Harris et al., *Array Programming with NumPy* (2020), whose names these are.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ def reshape(*shape: int, start: int = 1) -> Layer:
     axes: `reshape(8, 8, 1, start=-1)` works on one example [64] as on a batch [..., 64].
     """
     if not all(isinstance(size, int) and size >= -1 for size in shape) or shape.count(-1) > 1:
-        raise ValueError(f"reshape: expected lengths, one of them at most -1, got {shape!r}")
+        raise ValueError(f"reshape: expected lengths, at most one of them -1, got {shape!r}")
     return shaped("reshape", shape, start)
 
 

@@ -1,11 +1,11 @@
-"""rms_norm: each example scaled over its last axis by its root mean square, then by a learnt scale; not centred.
+"""rms_norm: each example scaled over its last axis by its root mean square, then by a learned scale; not centred.
 
     xhat = x rstd,  rstd = 1 / sqrt(E[x^2] + eps),  E over the last axis
     y    = scale xhat
     dscale = sum dy xhat over the leading axes
     dx     = rstd dxhat - x rstd^3 E[dxhat x],  dxhat = scale dy
 
-The second term of dx is the path through rstd. Kept: x and rstd, one number an example; y is recomputed from them.
+The second term of dx is the path through rstd. Kept: x and rstd, one number per example; y is recomputed from them.
 Statistics and sums are at least float32. Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
 """
 
@@ -60,8 +60,8 @@ def rms_norm_backward(
 def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
     """Divide [..., features] by its root mean square over the last axis. Parameter: scale [features] of ones.
 
-    eps, at least 0, is added to the mean square inside the root. Raises if x is no floating array with a last axis of
-    the parameter's length.
+    eps, at least 0, is added to the mean square inside the root. Raises unless x is floating-point with last axis
+    scale.shape[0].
     """
     if not eps >= 0:
         raise ValueError(f"rms_norm: expected eps of at least 0, got {eps!r}")

@@ -1,4 +1,4 @@
-"""squeeze_and_excitation: each channel scaled by what all channels are on average over the spatial axes.
+"""squeeze_and_excitation: each channel scaled by a gate computed from the spatial means of all channels.
 
     m = E[x] over the spatial axes                           [..., channels]
     h = m W1 + b1                                            [..., hidden],   hidden = channels / reduction
@@ -7,7 +7,7 @@
     dz = g'(z) sum over the spatial axes of x dy,            down to dm through the two dense layers
     dx = g(z) dy + dm / (number of positions)
 
-Kept: x, and m, h and z, a vector each an example; y is recomputed from x and z. Mean and sum are at least float32.
+Kept: x, and m, h and z, a vector per example each; y is recomputed from x and z. Mean and sum are at least float32.
 Hu, Shen & Sun, *Squeeze-and-Excitation Networks* (2018), with f = relu and g = sigmoid.
 """
 

@@ -7,7 +7,7 @@
                linear max(0, 1 - |j - c|) at each place j, cubic Keys' cubic of |j - c|, four entries
     dx = M^T dy
 
-What falls outside x counts for its edge. With `antialias` the row of a shrinking axis is 1 / r times as wide.
+Outside x its edge is repeated. With `antialias` the row of a shrinking axis is 1 / r times as wide.
 Kept: the lengths of x, which cost nothing. ONNX's Resize and PyTorch's interpolate.
 Keys, *Cubic convolution interpolation for digital image processing* (1981).
 """
@@ -149,7 +149,7 @@ def upsample(
     coordinates, rounding (of "nearest"), antialias and exclude_outside as in ONNX's Resize. The defaults are those of
     `jax.image.resize`, enlarging. PyTorch: "nearest" is coordinates="asymmetric", rounding="floor", "nearest-exact"
     the default; align_corners=True is coordinates="align_corners" with a size; antialias goes with exclude_outside.
-    Raises if x is no floating array with these axes, or if nothing is left of one.
+    Raises unless x is floating-point with these axes and no output length is 0.
     """
     if (factor is None) == (size is None):
         raise ValueError(f"upsample: expected either a factor or a size, got factor={factor!r} and size={size!r}")

@@ -5,7 +5,7 @@
     dlabels  = -(z - log_normalizer) dvalue        for labels that are distributions
 
 The labels are distributions t [..., classes], or integers [...] that stand for one-hot ones. Smoothing mixes t with
-the uniform distribution. Kept: logits, labels and log_normalizer, one number an example; softmax is computed again.
+the uniform distribution. Kept: logits, labels and log_normalizer, one number per example; softmax is recomputed.
 Bishop, *Pattern Recognition and Machine Learning* (2006), section 4.3.4; smoothing: Szegedy et al. (2016).
 """
 
@@ -89,7 +89,7 @@ def softmax_cross_entropy(
     - `where` is boolean: [...] leaves out whole examples, [..., classes] leaves out classes of each example.
     - `label_smoothing` in [0, 1) mixes the labels with the uniform distribution over the (allowed) classes.
     - Examples with the integer label `ignore_index` are left out. What is left out gets a loss and a gradient of 0,
-      and "mean" divides by the number of examples that are left in; if none is, the loss is 0.
+      and "mean" divides by the number of the others; if there are none, the loss is 0.
     - An integer label outside 0..classes-1 raises when its value is known. Inside jit it is not: the loss is NaN
       and so is the gradient of that example's logits.
     """

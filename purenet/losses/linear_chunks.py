@@ -29,7 +29,7 @@ from .linear_logits import (
     weighted_sum_backward,
 )
 
-# By tokens: the plain rule for each chunk of tokens, its gradients formed in the forward.
+# By tokens: the plain rule for each chunk of tokens, its gradients computed in the forward.
 
 
 def linear_cross_entropy_by_tokens_forward(
@@ -61,7 +61,7 @@ def linear_cross_entropy_by_tokens_backward(
 def linear_cross_entropy_by_tokens_predict(
     params: Head, hidden: Hidden, targets: Targets, chunk: int, terms: Terms
 ) -> Scalar:
-    """The loss alone, no gradients formed."""
+    """The loss alone, without gradients."""
     chunks = equal_chunks(hidden.shape[0], chunk)
 
     def step(y: Scalar, k: Any) -> tuple[Scalar, None]:
@@ -78,7 +78,7 @@ def chunk_of_tokens(
     return slice_at(hidden, chunks, k), Targets(labels, jnp.where(chunks.is_new(k), weights, 0), targets.divisor)
 
 
-# By vocabulary: the normaliser in a running sum over chunks of columns, which the backward makes again.
+# By vocabulary: the normaliser in a running sum over chunks of columns, which the backward recomputes.
 
 
 def linear_cross_entropy_by_vocabulary_forward(

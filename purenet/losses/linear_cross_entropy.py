@@ -1,13 +1,13 @@
-"""linear_cross_entropy: output head and softmax cross entropy in one rule, the logits never all there at once.
+"""linear_cross_entropy: output head and softmax cross entropy in one rule, without all logits in memory at once.
 
     z        = softcap tanh((h W + b) / softcap)      h [tokens, d], W [d, vocabulary], z [tokens, vocabulary]
     value    = n - sum_k t_k z_k + z_loss n^2         n = log sum_k exp(z_k), t the (smoothed) one-hot label
     dz       = (softmax(z) (1 + 2 z_loss n) - t) dvalue       d(h W + b) = dz (1 - (z / softcap)^2)
 
-Three rules with one result. Plain: all logits, kept. By tokens: chunk after chunk of tokens, their gradients formed at
-once, in the forward (the loss is a number, so that its backward only scales them); kept: the gradients. By vocabulary:
-n from chunks of columns with a running maximum; kept: n, one number a token, and every chunk of logits made again in
-the backward, a third more arithmetic. 13 and 40 times fewer temporary bytes than jax.grad at 8,192 tokens x 50,304.
+Three rules with one result. Plain: all logits, kept. By tokens: a chunk of tokens at a time, the gradients computed
+in the forward (the loss is a scalar, so the backward only scales them); kept: the gradients. By vocabulary: n from
+chunks of columns with a running maximum; kept: n, one number per token; every chunk of logits is recomputed in the
+backward, a third more arithmetic. 13x and 40x fewer temporary bytes than jax.grad at 8,192 tokens x 50,304.
 By tokens: Hsu et al., *Liger Kernel* (2024). By vocabulary: Wijmans et al., *Cut Your Losses in Large-Vocabulary
 Language Models* (2025); running maximum: Milakov & Gimelshein (2018). z_loss: Chowdhery et al., *PaLM* (2022).
 """
@@ -55,15 +55,15 @@ def linear_cross_entropy(
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
-    """softmax_cross_entropy of dense(vocabulary), its logits never all there at once.
+    """softmax_cross_entropy of dense(vocabulary), without all logits in memory at once.
 
     - The input is (hidden, labels) or (hidden, (labels, where)): hidden [..., d]; labels are integers [...]; `where`
       is boolean [...] and leaves out tokens.
     - Parameters as those of dense: kernel [d, vocabulary] and, with `use_bias`, bias [vocabulary]. `head_objective`
-      puts this behind a network, `tied` makes the kernel an embedding's.
+      puts this after a network, `tied` makes the kernel an embedding's.
     - `by`: "tokens" takes no more arithmetic than the plain rule, "vocabulary" a third more and fewer bytes still.
-      `chunk` is how many at once, at most (under `vmap`, of each example); without it so many tokens that a chunk of
-      logits is half as large as the kernel, or so many columns that it is as large as `hidden`, but at least 512.
+      `chunk` is the most at once (under `vmap`, per example); by default as many tokens as make a chunk of logits half
+      as large as the kernel, or as many columns as make it as large as `hidden`, but at least 512.
     - `transposed` computes with the kernel's transpose, and saves two copies of it where the kernel is an embedding's
       transpose: `tied(head_objective(body, head), {"head.kernel": "body.embed.embedding.T"})`.
     - `z_loss` adds z_loss * log_normalizer^2 a token; `softcap` bounds logits as softcap * tanh(logits / softcap).

@@ -24,7 +24,7 @@ Scalar = Float[Array, ""]
 
 
 class Terms(NamedTuple):
-    """What stands in the loss besides the logits and their labels."""
+    """What the loss depends on besides logits and labels."""
 
     label_smoothing: float = 0.0
     z_loss: float = 0.0

@@ -72,13 +72,13 @@ def loss_layer(
         facts = Static((predictions.shape, predictions.dtype, targets.dtype))
         return (y, (residual, facts)) if keeps else y
 
-    def layer_backward(residuals: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
+    def layer_backward(given: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
         if keeps:
-            residual, facts = residuals
+            residual, facts = given
             shape, *dtypes = facts.value
             reads = (residual,)
         else:
-            predictions, targets = residuals  # x, since nothing else is kept
+            predictions, targets = given
             shape, dtypes = predictions.shape, [predictions.dtype, targets.dtype]
             reads = widen(predictions), widen(targets)
         shape = shape[:-1] if per_example else shape

@@ -9,7 +9,7 @@
     recurrent_bias b' [features], only for the reset after the product
 
 PyTorch's order is this one; ONNX and Keras have z, r, h. Of two biases of r, z (or n, reset before) b is the sum.
-Kept: x and y. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product; or they are kept.
+Kept: x and y. The gates are recomputed from x_t and h_{t-1}, a whole chunk in one product; or they are kept.
 Cho et al., *Learning phrase representations using RNN encoder-decoder* (2014).
 """
 

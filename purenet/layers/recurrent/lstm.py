@@ -8,8 +8,8 @@
     kernel W [in, 4 features],  recurrent_kernel U [features, 4 features],  bias b [4 features]
 
 PyTorch and Keras have this order; ONNX has i, o, f, g. Of two biases b is the sum.
-Kept: x, y and one c a chunk. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product, and
-from them the other c; or they are kept.
+Kept: x, y and one c per chunk. The gates are recomputed from x_t and h_{t-1}, a whole chunk in one product, and the
+other c from them; or the gates are kept.
 Hochreiter & Schmidhuber, *Long short-term memory* (1997), with the forget gate of Gers et al. (2000).
 """
 
@@ -76,17 +76,17 @@ def lstm(
 ) -> Layer:
     """Long short-term memory, from [..., time, in] to [..., time, features], the gates in the order i, f, g, o.
 
-    x may be a pair (inputs, lengths) with integer lengths [...]: from an example's length on its states stay, outputs
-    and the gradient of the inputs are zero; with `reverse` it starts at its own end. `last_only` gives the state after
-    the last step taken, [..., features]. States start from zeros; with `stateful` they live in the layer's state and
-    go on from call to call of `forward`, without gradient across (truncated back-propagation through time), and
-    `predict` starts from them. The batch is then that of `init`; zeros in the state start anew.
+    x may be a pair (inputs, lengths) with integer lengths [...]: past an example's length its states stay, and outputs
+    and input gradients are zero; with `reverse` each example starts at its own end. `last_only` returns the state
+    after the last step, [..., features]. States start at zero; with `stateful` they live in the layer's state and
+    carry over from one call of `forward` to the next, without gradient (truncated back-propagation through time),
+    and `predict` starts from them. The batch is then that of `init`; to restart, set the state to zeros.
 
     Parameters: kernel [in, 4 features], recurrent_kernel [features, 4 features], bias [4 features], initialised gate
     by gate. `unit_forget_bias` adds 1 to the bias of the forget gate.
 
-    `keep`: "states" keeps y and a cell state each chunk, and computes the gates again; "gates" keeps them, four times
-    the bytes of y, at least float32, and computes nothing again: no more matrix products than autodiff.
+    `keep`: "states" keeps y and a cell state per chunk, and recomputes the gates; "gates" keeps them, four times the
+    bytes of y, at least float32, and recomputes nothing: no more matrix products than autodiff.
     """
     if unit_forget_bias and not use_bias:
         raise ValueError("lstm: expected use_bias with unit_forget_bias, got use_bias=False")

@@ -7,7 +7,7 @@
     kernel W [in, features],  recurrent_kernel U [features, features],  bias b [features]
 
 Kept: x and y. Both derivatives are read off the output: 1 - h^2, and h > 0; in float16 and bfloat16 the tanh is
-computed again from x_t and h_{t-1}, since 1 - h^2 of a rounded h is not the slope.
+recomputed from x_t and h_{t-1}, since 1 - h^2 of a rounded h is not the slope.
 PyTorch's and ONNX's two biases are one here, their sum. Elman, *Finding structure in time* (1990).
 """
 

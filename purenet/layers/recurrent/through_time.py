@@ -1,15 +1,15 @@
-"""Back-propagation through time: a cell's step scanned over a sequence, and its backward scanned the other way.
+"""Back-propagation through time: a cell's step scanned over a sequence, and its backward scanned in reverse.
 
     x [..., time, in],  y [..., time, features],  carry = (h, ...) with h [..., features]
     a_t = x_t kernel + bias                            [..., gates * features]
     carry_t = update(gates(h_{t-1}, a_t), carry_{t-1}),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
     dcarry_{t-1}, dz_t = step_backward(gates_t, carry_{t-1}, dcarry_t + (dy_t, 0))
 
-Time is walked in chunks of 16 steps, more for few examples. What need not wait for the step before is one product a
-chunk: a forward; in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So
-nothing of the gates' size spans all steps, unless they are kept on demand. Kept: x, y and, once a chunk, what y does
-not show of the carry. From an example's length on its carry stays; outputs, and gradients of inputs, are zero. Carries
-and sums are at least float32.
+Time is walked in chunks of 16 steps, more for few examples. What does not depend on the step before is one product
+per chunk: a in the forward; in the backward the gates, recomputed from x_t and h_{t-1} = y_{t-1}, dx and the weights'
+gradients. So nothing of the gates' size spans all steps, unless they are kept on demand. Kept: x, y and, once per
+chunk, what y does not show of the carry. Past an example's length its carry stays, and outputs and input gradients are
+zero. Carries and sums are at least float32.
 Werbos, *Backpropagation through time: what it does and how to do it* (1990).
 """
 
@@ -69,7 +69,7 @@ def forward_through_time(
     reverse: bool,
     keep: str = "states",
 ) -> tuple[tuple[Float[Array, "... time features"], Carry], ChunkResiduals]:
-    """((y, final carry), what is kept beside x and y)."""
+    """((y, final carry), residuals besides x and y)."""
     walk = chunks(x, reverse)  # [chunks, steps]
 
     def one(carry: Carry, now: Any) -> Any:
