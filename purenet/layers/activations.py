@@ -1,7 +1,9 @@
-"""Elementwise activations and the softmax pair: y = f(x), dx = f'(x) dy, x and y [...] of any shape.
+"""Elementwise activations, softmax and log_softmax; each constructor's docstring states its f.
+
+    y = f(x),  dx = f'(x) dy             x and y [...] of any shape
 
 Each derivative is written from the output y where y determines it, since the next layer keeps y anyway;
-otherwise from the input x. What a backward takes, y or x, is what the layer keeps: nothing more.
+otherwise from the input x. Kept: y or x, whichever the backward takes, and nothing more.
 Every rule is finite at both tails in every dtype. At a kink the derivative is that of the flat side
 (relu, relu6, the hard ones); leaky_relu takes 1 at zero, as jax.nn does.
 

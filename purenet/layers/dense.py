@@ -1,5 +1,6 @@
-"""dense: y = x W + b over the last axis, with any leading axes.
+"""dense: an affine map of the last axis, with any leading axes.
 
+    y = x W + b
     x       [..., in]          dx       = dy W^T                      [..., in]
     kernel  W [in, out]        dkernel  = sum over examples x^T dy    [in, out]
     bias    b [out]            dbias    = sum over examples dy        [out]

@@ -1,5 +1,6 @@
 """packed_attention, dot_product_attention: attention as layers, the heads packed along the features.
 
+    y = softmax(q k^T / sqrt(d)) v, head by head
     packed_attention       [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      q | k | v, side by side
     dot_product_attention  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
 

@@ -11,7 +11,8 @@
     dx = dy without borders, each border's dy added where it was copied from, the axes in reverse
 
 crop cuts borders off: its dx is dy padded with zeros. Kept: nothing but lengths.
-Names as in `numpy.pad`; PyTorch calls edge "replicate" and wrap "circular".
+Names as in `numpy.pad` (Harris et al., *Array Programming with NumPy*, 2020); PyTorch calls edge "replicate" and wrap
+"circular".
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
     y = [forward(x), backward(x)],  dx = the sum of the two gradients
 
+Kept: what the two layers keep.
 Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
 """
 

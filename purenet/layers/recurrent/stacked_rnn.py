@@ -3,7 +3,7 @@
     y_k = f_k(y_{k-1}, lengths),  y_0 = inputs,  k = 1 .. number of layers
 
 It is `serial` of layers that pass the lengths on beside their output. `without_lengths` does so with a layer that
-takes none, such as dropout or an embedding.
+takes none, such as dropout or an embedding. Kept: what the plan of `serial` says.
 Sutskever, Vinyals & Le, *Sequence to Sequence Learning with Neural Networks* (2014), section 2.
 """
 
