@@ -2,8 +2,9 @@
 
     q = x Wq + bq,  k = m Wk + bk,  v = m Wv + bv,  o = attention(q, k, v) head by head,  y = o Wo + bo
 
-Each is `serial` of three layers. Kept: the inputs, the projections, o and the log-sum-exp of the scores. In self_attention the projections of x are one product, its kernel Wq | Wk | Wv. An input that is
-projected more than once gets the sum of the gradients.
+Each is `serial` of three layers. In self_attention the projections of x are one product, its kernel Wq | Wk | Wv. An
+input that is projected more than once gets the sum of the gradients. Kept: the inputs, the
+projections, o and the log-sum-exp of the scores.
 Vaswani et al., *Attention Is All You Need* (2017), section 3.2.2.
 """
 
