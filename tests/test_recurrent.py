@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -70,18 +69,17 @@ def cotangents(name: str, dy: Any, dh: Any) -> Any:
 def test_gradients_reach_the_first_carry_and_leave_from_the_last(name: str, masked: bool) -> None:
     """Over two chunks, the second one a step short; the states past an example's end are the states at its end."""
     layer = {"rnn": pn.rnn, "gru": pn.gru, "lstm": pn.lstm}[name]
-    pull: Callable[..., Any] = functools.partial(pull_through_time, name)
     time = CHUNK + 3
     lengths = jnp.arange(BATCH) % (time + 1) if masked else None
     x, h = normal(0, BATCH, time, INPUTS), normal(1, BATCH, UNITS)
     params, _ = drawn(layer(UNITS), x)
     dy, dh = normal(2, BATCH, time, UNITS), normal(3, BATCH, UNITS)
 
-    def value(params: Any, x: Any, h: Any) -> Any:
-        return pull(params, x, h, lengths, dy, dh)[0]
+    def pull(params: Any, x: Any, h: Any) -> Any:
+        return pull_through_time(name, params, x, h, lengths, dy, dh)
 
-    y, gradients = jax.jit(lambda *args: pull(*args, lengths, dy, dh))(params, x, h)
-    _, vjp = jax.vjp(jax.jit(value), params, x, h)
+    y, gradients = jax.jit(pull)(params, x, h)
+    _, vjp = jax.vjp(jax.jit(lambda *point: pull(*point)[0]), params, x, h)
     assert_close(gradients, vjp(cotangents(name, dy, dh)), 1e-13)
     if lengths is not None:
         outputs, final = y
