@@ -243,7 +243,7 @@ def test_wrong_parts_are_blamed() -> None:
             dparams, dx = layer.backward(*arguments)
             return dparams | {"kernel": 1.01 * dparams["kernel"]}, dx
 
-        return layer._replace(backward=backward)
+        return layer.replace(backward=backward)
 
     net = pn.head_objective(twisted(pn.dense(6)), twisted(losses.linear_cross_entropy(9, chunk=4)))
     with jax.enable_x64(True):

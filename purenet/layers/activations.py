@@ -23,8 +23,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float
-from ..layer import Layer, check_floating
+from ..layer import Layer
 from ..precision import widen
+from ..validation import check_floating
 from .checks import checked_layer
 
 Floats = Float[Array, "..."]

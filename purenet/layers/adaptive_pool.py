@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float, Integer
-from ..layer import Layer, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
 from .axis_matrix import multiply_axes
 from .checks import checked_layer

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import describe
+from ..validation import describe
 from .attention import Bias, Keys, Mask, Outputs, Queries, Values
 from .attention_masks import Offset, Window, first_position, reach
 

@@ -22,8 +22,9 @@ from jax import lax
 
 from ..annotations import Array, Float, PyTree
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Shaped, State, describe
+from ..layer import Key, Layer, Params, Shaped, State
 from ..precision import wide_dtype, widen
+from ..validation import describe
 from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..annotations import Array, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 
 def checked_layer(

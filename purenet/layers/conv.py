@@ -22,7 +22,8 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, describe
+from ..layer import Layer, Shaped
+from ..validation import describe
 from .conv_geometry import (
     Padding,
     PerAxis,

@@ -18,7 +18,9 @@ import jax
 
 from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_names, spatial_sizes
 
 Sizes = tuple[int, ...]

@@ -18,7 +18,8 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, describe
+from ..layer import Layer, Shaped
+from ..validation import describe
 from .checks import spatial_sizes
 from .conv import check_features, check_groups, convolve, input_gradient, kernel_gradient, turned
 from .conv_geometry import (

@@ -22,7 +22,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Bool, Float
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, State, check_floating, describe, no_params
+from ..layer import Key, Layer, Params, Residuals, State
+from ..stateless import no_params
+from ..validation import check_floating, describe
 from .activations import SELU_ALPHA, SELU_SCALE
 
 Floats = Float[Array, "..."]

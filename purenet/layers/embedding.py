@@ -20,8 +20,10 @@ from jax.nn.initializers import Initializer, variance_scaling
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_names, check_range, widen_integers
 
 Table = dict[str, Array]

@@ -18,9 +18,10 @@ from jax import lax
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, describe
+from ..layer import Layer, Shaped
 from ..precision import widen
 from ..static import Static
+from ..validation import describe
 from .checks import checked_layer, spatial_sizes
 from .lp_pool import check_exponent, power, power_slope, root, root_slope
 

@@ -24,7 +24,8 @@ from ..annotations import Array, Float, PyTree
 from ..barrier import materialize
 from ..combine import serial
 from ..errors import LayerValueError, layer_scope
-from ..layer import Key, Layer, Params, Residuals, Shaped, State, check_floating, describe
+from ..layer import Key, Layer, Params, Residuals, Shaped, State
+from ..validation import check_floating, describe
 from . import activations
 from .checks import check_features, checked_layer
 from .dense import dense

@@ -20,8 +20,10 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 

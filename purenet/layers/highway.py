@@ -18,7 +18,8 @@ from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
 from ..errors import layer_scope
-from ..layer import Layer, Params, Shaped, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
 from .activations import sigmoid_backward, sigmoid_forward
 from .checks import check_features, check_names
 from .dense import dense, dense_backward, dense_forward

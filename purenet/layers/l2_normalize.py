@@ -17,8 +17,10 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, check_floating, describe, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Floats = Float[Array, "..."]
 

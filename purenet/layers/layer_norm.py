@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
-from ..layer import Layer, Params, Shaped, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import widen
+from ..stateless import stateless
 from .checks import check_features
 from .scale_and_bias import (
     check_scale_and_bias,

@@ -20,8 +20,10 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, check_floating, describe, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 
 Steps = Float[Array, "... time features"]
 State = Float[Array, "... features"] | None

@@ -18,7 +18,9 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..layer import Layer, Params, Shaped
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_features, check_names
 from .dense import dense_backward, dense_forward
 from .glu import check_count

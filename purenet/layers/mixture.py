@@ -20,8 +20,10 @@ from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import wide_dtype
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_features
 from .experts import experts_backward, experts_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count, gated_backward, gated_forward

@@ -19,7 +19,9 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 from ..annotations import Array
 from ..combine import serial
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Layer, Params, describe, stateless
+from ..layer import Layer, Params
+from ..stateless import stateless
+from ..validation import describe
 from .attention import ScoreOptions
 from .attention_blocks import Block
 from .checks import check_features, check_names
@@ -135,7 +137,7 @@ def self_attention(
         project=projections(heads, counts, sources, head_features, of_dense),
         attend=packed_attention(heads, **options),
         out=output_projection(features, of_dense),
-    )._replace(name="self_attention")
+    ).replace(name="self_attention")
 
 
 def cross_attention(
@@ -195,7 +197,7 @@ def attention_of(
         project=projections(heads, counts, sources, head_features, of_dense),
         attend=dot_product_attention(heads, **options),
         out=output_projection(features, of_dense),
-    )._replace(name=name)
+    ).replace(name=name)
 
 
 def output_projection(features: int | None, options: dict[str, Any]) -> Layer:

@@ -25,7 +25,10 @@ from ..annotations import Array, Float, PyTree
 from ..barrier import after
 from ..combine import serial
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Layer, Params, Residuals, check_floating, describe, from_function, run_backward, stateless
+from ..functions import from_function
+from ..layer import Layer, Params, Residuals, run_backward
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
 from .attention_cudnn import check_options, cudnn_attention

@@ -26,9 +26,11 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, describe, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import describe
 from .checks import checked_layer, spatial_sizes
 from .conv_geometry import Pads, is_sequence, per_axis
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, describe
+from ..layer import Layer
+from ..validation import describe
 from .checks import checked_layer, spatial_sizes
 from .conv_geometry import PerAxis, Sizes, is_sequence, per_axis
 

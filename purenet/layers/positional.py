@@ -20,8 +20,10 @@ from jax.nn.initializers import Initializer, normal
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_features, check_names, checked_layer
 
 Sequence = Float[Array, "... time features"]

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Params, Shaped, check_floating, describe, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import check_floating, describe
 from .checks import check_names
 
 Floats = Float[Array, "..."]

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array
 from ..errors import LayerValueError
-from ..layer import Layer, describe
+from ..layer import Layer
 from ..static import Static
+from ..validation import describe
 from .checks import checked_layer
 
 

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped, describe, stateless
+from ..layer import Layer, Shaped
 from ..precision import wide_dtype
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_features
 from .positional import check_base, position_angles
 

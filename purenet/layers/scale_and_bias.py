@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Params, Shaped, describe
+from ..layer import Params, Shaped
+from ..validation import describe
 from .checks import check_names
 
 Floats = Float[Array, "..."]

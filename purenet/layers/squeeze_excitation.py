@@ -21,8 +21,10 @@ from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError, layer_scope
-from ..layer import Layer, Params, Shaped, describe, stateless
+from ..layer import Layer, Params, Shaped
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import describe
 from .checks import check_features, check_names, spatial_sizes
 from .dense import dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count

@@ -24,7 +24,8 @@ from jax import lax
 
 from ..annotations import Array
 from ..errors import LayerValueError
-from ..layer import Shaped, describe
+from ..layer import Shaped
+from ..validation import describe
 from .checks import spatial_sizes
 from .conv_geometry import Padding, Pads, PerAxis, Sizes, check_padding, is_sequence, per_axis, split_pads
 

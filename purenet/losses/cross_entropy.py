@@ -19,9 +19,11 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Bool, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, describe, pair, stateless
+from ..layer import Layer
 from ..layers.checks import check_range, widen_integers
 from ..precision import widen
+from ..stateless import stateless
+from ..validation import describe, pair
 from .reduction import check_predictions, check_reduction, divisor_of, reduce_backward, reduce_forward
 
 Logits = Float[Array, "... classes"]

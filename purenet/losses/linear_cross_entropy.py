@@ -22,10 +22,12 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError, layer_scope
-from ..layer import Layer, Params, State, describe, pair, stateless
+from ..layer import Layer, Params, State
 from ..layers.checks import check_names, check_range, widen_integers
 from ..precision import wide_dtype
+from ..stateless import stateless
 from ..static import Static
+from ..validation import describe, pair
 from .cross_entropy import split_where
 from .linear_chunks import (
     linear_cross_entropy_by_tokens_backward,
@@ -128,7 +130,7 @@ def linear_cross_entropy(
         return stateless(forward_by_vocabulary, backward_by_vocabulary, name=name, init=init, keeps=keeps)
     keeps = ("gradients for dy = 1",)
     layer = stateless(forward_by_tokens, backward_by_tokens, name=name, init=init, needs=(), keeps=keeps)
-    return layer._replace(predict=predict_by_tokens)
+    return layer.replace(predict=predict_by_tokens)
 
 
 def prepare_targets(targets: Any, vocabulary: int, ignore_index: int | None, reduction: str, dtype: Any) -> Targets:

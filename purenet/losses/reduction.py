@@ -18,9 +18,11 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, check_floating, describe, pair, stateless
+from ..layer import Layer
 from ..precision import widen
+from ..stateless import stateless
 from ..static import Static
+from ..validation import check_floating, describe, pair
 
 Floats = Float[Array, "..."]
 REDUCTIONS = ("mean", "sum", "batch_mean")

@@ -27,4 +27,4 @@ def bidirectional(forward_layer: Layer, backward_layer: Layer) -> Layer:
             f"got {forward_layer.name} and {backward_layer.name}"
         )
     both = parallel(forward=forward_layer, backward=backward_layer, combine="concatenate")
-    return both._replace(name="bidirectional", with_parts=lambda parts: bidirectional(*parts))
+    return both.replace(name="bidirectional", with_parts=lambda parts: bidirectional(*parts))

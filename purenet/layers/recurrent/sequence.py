@@ -12,8 +12,9 @@ from jax.nn.initializers import Initializer
 
 from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Key, Layer, Residuals, Shaped, State, check_floating, describe
+from ...layer import Key, Layer, Residuals, Shaped, State
 from ...precision import wide_dtype
+from ...validation import check_floating, describe
 from ..checks import check_names, check_range
 from .through_time import Carry, Cell, Lengths, Params, backward_through_time, forward_through_time
 

@@ -68,7 +68,7 @@ def with_output(layer: Layer, change: Callable[[PyTree, PyTree], PyTree]) -> Lay
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return change(x, layer.predict(params, state, x))
 
-    return layer._replace(
+    return layer.replace(
         forward=forward,
         backward=backward,
         recompute=layer.recompute and recompute,
@@ -100,7 +100,7 @@ def on_inputs(layer: Layer) -> Layer:
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
         return layer.predict(params, state, split_lengths(x)[0])
 
-    return layer._replace(
+    return layer.replace(
         init=init,
         forward=forward,
         backward=backward,
