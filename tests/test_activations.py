@@ -86,3 +86,26 @@ def test_large_cotangents_do_not_overflow_in_between(layer: pn.Layer) -> None:
     y, _, residuals = layer.forward((), (), x, None)
     dx = run_backward(layer, (), x, y, residuals, jnp.full_like(x, 1000.0))[1]
     assert bool(jnp.all(jnp.isfinite(dx)))
+
+
+def halves(dtype: Any) -> Any:
+    """Every number of a half-precision dtype from -30 to 30."""
+    every = np.arange(2**16, dtype=np.uint16).view(dtype)
+    return every[np.abs(every.astype(np.float32)) <= 30]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "gelu_erf", "silu", "mish", "hard_swish", "erf_sigmoid"])
+def test_half_precision_is_right_at_every_number(name: str, dtype: Any) -> None:
+    layer = next(case.layer for case in ACTIVATIONS if case.name == name)
+    x = halves(dtype)
+    y, dx = jax.jit(lambda x: gradient(layer, x))(x)
+    with jax.enable_x64(True):
+        exact_y, exact_dx = gradient(layer, jnp.asarray(x.astype(np.float64)))
+    rounding = float(jnp.finfo(dtype).eps)
+    y, dx = np.asarray(y, np.float64), np.asarray(dx, np.float64)
+    np.testing.assert_allclose(y, exact_y, rtol=2 * rounding, atol=1e-6)
+    if "y" in layer.needs:  # the slope at the rounded y
+        np.testing.assert_allclose(dx, exact_dx, atol=rounding)
+    else:
+        np.testing.assert_allclose(dx, exact_dx, rtol=rounding, atol=1e-5)  # 1 + tanh cancels in float32

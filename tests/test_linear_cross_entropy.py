@@ -18,17 +18,14 @@ from purenet.checking.localise import localise
 from purenet.flops import matmul_flops
 from purenet.layer import run_backward
 from purenet.losses.chunks import equal_chunks
-from purenet.losses.linear_cross_entropy import (
-    Targets,
-    Terms,
-    linear_cross_entropy_backward,
+from purenet.losses.linear_chunks import (
     linear_cross_entropy_by_tokens_backward,
     linear_cross_entropy_by_tokens_forward,
     linear_cross_entropy_by_tokens_predict,
     linear_cross_entropy_by_vocabulary_backward,
     linear_cross_entropy_by_vocabulary_forward,
-    linear_cross_entropy_forward,
 )
+from purenet.losses.linear_logits import Targets, Terms, linear_cross_entropy_backward, linear_cross_entropy_forward
 
 TOKENS, WIDTH, VOCABULARY = 8192, 768, 50304
 

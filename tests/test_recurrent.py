@@ -14,10 +14,10 @@ from cost import cost
 
 import purenet as pn
 from purenet.layer import run_backward
-from purenet.layers.recurrent.gru import gru_backward, gru_forward
-from purenet.layers.recurrent.lstm import lstm_backward, lstm_forward
-from purenet.layers.recurrent.rnn import rnn_backward, rnn_forward
-from purenet.layers.recurrent.through_time import chunk_steps, chunks
+from purenet.layers.recurrent.gru import gru_cell
+from purenet.layers.recurrent.lstm import LSTM
+from purenet.layers.recurrent.rnn import rnn_cell
+from purenet.layers.recurrent.through_time import backward_through_time, chunk_steps, chunks, forward_through_time
 
 BATCH, INPUTS, UNITS = 30, 4, 5
 CHUNK = chunk_steps(BATCH)
@@ -48,43 +48,38 @@ def drawn(layer: pn.Layer, x: Any, seed: int = 9) -> tuple[Any, Any]:
 # The carry: into the first step and out of the last, forward and back.
 
 
-def rnn_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
-    y, final = rnn_forward(params, x, h, lengths)
-    return (y, final), rnn_backward(params, x, y, h, dy, dh, lengths)
+CELLS = {"rnn": rnn_cell("tanh"), "gru": gru_cell(reset_after=True), "lstm": LSTM}
 
 
-def gru_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
-    (y, final), kept = gru_forward(params, x, h, lengths, reverse=True, keep="gates")
-    return (y, final), gru_backward(params, x, y, h, kept, dy, dh, lengths, reverse=True)
-
-
-def lstm_pull(params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
-    carry, dcarry = (h, jnp.cos(h)), (dh, jnp.cos(dh))
-    (y, final), kept = lstm_forward(params, x, carry, lengths, reverse=True)
-    dparams, dx, (dh, dc) = lstm_backward(params, x, y, carry, kept, dy, dcarry, lengths, reverse=True)
-    return (y, final), (dparams, dx, dh - jnp.sin(h) * dc)
+def pull_through_time(name: str, params: Any, x: Any, h: Any, lengths: Any, dy: Any, dh: Any) -> Any:
+    """The rnn forwards, the others from the last step; the gru with its gates kept; the lstm from two states of h."""
+    carry, dcarry = ((h, jnp.cos(h)), (dh, jnp.cos(dh))) if name == "lstm" else ((h,), (dh,))
+    cell, reverse, keep = CELLS[name], name != "rnn", "gates" if name == "gru" else "states"
+    (y, final), kept = forward_through_time(cell, params, x, carry, lengths, reverse, keep)
+    dparams, dx, dfirst = backward_through_time(cell, params, x, y, carry, kept, dy, dcarry, lengths, reverse)
+    return (y, final), (dparams, dx, dfirst[0] - jnp.sin(h) * dfirst[1] if name == "lstm" else dfirst[0])
 
 
 def cotangents(name: str, dy: Any, dh: Any) -> Any:
-    return (dy, (dh, jnp.cos(dh))) if name == "lstm" else (dy, dh)
+    return (dy, (dh, jnp.cos(dh)) if name == "lstm" else (dh,))
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "lengths"])
 def test_gradients_reach_the_first_carry_and_leave_from_the_last(name: str, masked: bool) -> None:
     """Over two chunks, the second one a step short; the states past an example's end are the states at its end."""
-    layer, pull = {"rnn": (pn.rnn, rnn_pull), "gru": (pn.gru, gru_pull), "lstm": (pn.lstm, lstm_pull)}[name]
+    layer = {"rnn": pn.rnn, "gru": pn.gru, "lstm": pn.lstm}[name]
     time = CHUNK + 3
     lengths = jnp.arange(BATCH) % (time + 1) if masked else None
     x, h = normal(0, BATCH, time, INPUTS), normal(1, BATCH, UNITS)
     params, _ = drawn(layer(UNITS), x)
     dy, dh = normal(2, BATCH, time, UNITS), normal(3, BATCH, UNITS)
 
-    def value(params: Any, x: Any, h: Any) -> Any:
-        return pull(params, x, h, lengths, dy, dh)[0]
+    def pull(params: Any, x: Any, h: Any) -> Any:
+        return pull_through_time(name, params, x, h, lengths, dy, dh)
 
-    y, gradients = jax.jit(lambda *args: pull(*args, lengths, dy, dh))(params, x, h)
-    _, vjp = jax.vjp(jax.jit(value), params, x, h)
+    y, gradients = jax.jit(pull)(params, x, h)
+    _, vjp = jax.vjp(jax.jit(lambda *point: pull(*point)[0]), params, x, h)
     assert_close(gradients, vjp(cotangents(name, dy, dh)), 1e-13)
     if lengths is not None:
         outputs, final = y
@@ -187,9 +182,7 @@ def test_stateful_layer_goes_on_where_the_chunk_before_ended(make: Any) -> None:
 
 
 def through(name: str, params: Any, x: Any, carry: Any) -> Any:
-    if name == "rnn":
-        return rnn_forward(params, x, carry)
-    return {"lstm": lstm_forward, "gru": gru_forward}[name](params, x, carry)[0]
+    return forward_through_time(CELLS[name], params, x, carry, None, reverse=False)[0]
 
 
 def test_no_gradient_flows_through_the_state() -> None:
@@ -198,7 +191,7 @@ def test_no_gradient_flows_through_the_state() -> None:
 
     def twice(params: Any) -> Any:
         _, after, _ = layer.forward(params, state, x, None)
-        return jnp.sum(after)
+        return jnp.sum(after[0])
 
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(twice)(params)))
 
@@ -306,3 +299,19 @@ def gradients(module: Any, suffix: str) -> dict[str, Any]:
 
 
 TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@pytest.mark.parametrize("last_only", [True, False])
+def test_lengths_reach_the_layer_behind_one_without(last_only: bool) -> None:
+    """Padding changes nothing, whether the embedding stands in serial or in stacked_rnn."""
+    parts = pn.without_lengths(pn.embedding(6, 4)), pn.without_lengths(pn.tanh()), pn.lstm(5, last_only=last_only)
+    tokens, lengths = jnp.array([[1, 2, 3, 0, 0], [4, 1, 0, 0, 0]]), jnp.array([3, 2])
+    padded_otherwise = jnp.where(jnp.arange(5)[None] < lengths[:, None], tokens, 5)
+    for net in (pn.serial(*parts), pn.stacked_rnn(*parts), pn.stacked_rnn(*parts, pn.without_lengths(pn.tanh()))):
+        params, state = net.init(jax.random.key(0), (tokens, lengths))
+        pulled = []
+        for x in (tokens, padded_otherwise):
+            y, _, residuals = net.forward(params, state, (x, lengths), None)
+            pulled.append((y, run_backward(net, params, (x, lengths), y, residuals, jnp.ones_like(y))))
+        assert isinstance(pulled[0][0], jax.Array)
+        jax.tree.map(np.testing.assert_array_equal, *pulled)

@@ -5,7 +5,7 @@
     dz   = dy where y >= 0, else slope dy
     xhat = (z - bias) / scale,  z = y where y >= 0, else y / slope     and from there on as in batch_norm
 
-Kept: y, which a convolution behind it keeps anyway as its input, and the variance [channels]. Both steps forward can
+Kept: y, which the convolution after it keeps anyway as its input, and the variance [channels]. Both steps forward can
 be undone, so neither x nor z nor a mask is kept. But y is rounded: xhat comes back with an error of up to
 u (|xhat| + |bias / scale|), u the distance from 1 to the next number in y's dtype. Where |scale| < u |bias|, y is
 therefore computed with a scale as large as that, which is no more than y's own rounding: see `legible_scale`.
@@ -94,7 +94,7 @@ def activated_batch_norm(
     """`batch_norm` and `leaky_relu` of [..., channels] that keep one array, the output, in place of both inputs.
 
     `repeat(serial(conv(64, (3, 3)), activated_batch_norm()), 8)` keeps one array a block and runs nothing twice.
-    Values, parameters, state and options are those of `batch_norm(...)` and `leaky_relu(negative_slope)` behind it;
+    Values, parameters, state and options are those of `batch_norm(...)` followed by `leaky_relu(negative_slope)`;
     negative_slope is from 0.001 to 1, since the backward undoes it (relu, 0, cannot be undone).
 
     xhat comes back from the rounded y, so the gradient of a channel's scale has an error of about |bias / scale|
@@ -109,8 +109,8 @@ def activated_batch_norm(
             f"got {negative_slope!r}"
         )
 
-    def backward(params: Params, x: None, y: Batch, kept: tuple[Channels], dy: Batch) -> tuple[Params, Batch]:
-        return activated_batch_norm_backward(params, y, *kept, dy, negative_slope, eps, axis_name)
+    def backward(params: Params, x: None, y: Batch, residuals: tuple[Channels], dy: Batch) -> tuple[Params, Batch]:
+        return activated_batch_norm_backward(params, y, *residuals, dy, negative_slope, eps, axis_name)
 
     return with_running_statistics(
         "activated_batch_norm",

@@ -1,7 +1,9 @@
-"""Elementwise activations and the softmax pair: y = f(x), dx = f'(x) dy, x and y [...] of any shape.
+"""Elementwise activations, softmax and log_softmax; each constructor's docstring states its f.
+
+    y = f(x),  dx = f'(x) dy             x and y [...] of any shape
 
 Each derivative is written from the output y where y determines it, since the next layer keeps y anyway;
-otherwise from the input x. What a backward takes, y or x, is what the layer keeps: nothing more.
+otherwise from the input x. Kept: y or x, whichever the backward takes, and nothing more.
 Every rule is finite at both tails in every dtype. At a kink the derivative is that of the flat side
 (relu, relu6, the hard ones); leaky_relu takes 1 at zero, as jax.nn does.
 
@@ -22,8 +24,9 @@ from jax import lax
 
 from ..annotations import Array, Bool, Float
 from ..layer import Layer
-from ..stateless import stateless
+from ..precision import widen
 from ..validation import check_floating
+from .checks import checked_layer
 
 Floats = Float[Array, "..."]
 Signs = Bool[Array, "..."]
@@ -31,12 +34,7 @@ Signs = Bool[Array, "..."]
 
 def activation(name: str, forward: Callable[..., Floats], backward: Callable[..., Floats], needs: str) -> Layer:
     """A layer of an elementwise function; `needs` is "y" or "x", whichever the backward takes first, or ""."""
-
-    def checked_forward(x: Floats) -> Floats:
-        check_floating(x)
-        return forward(x)
-
-    return stateless(checked_forward, backward, name=name, needs=tuple(needs), recompute=forward)
+    return checked_layer(name, check_floating, forward, backward, needs=tuple(needs))
 
 
 def identity_forward(x: Floats) -> Floats:
@@ -56,7 +54,7 @@ def identity() -> Layer:
 
 
 def sigmoid_forward(x: Floats) -> Floats:
-    return lax.logistic(x)
+    return lax.logistic(widen(x)).astype(x.dtype)
 
 
 def sigmoid_backward(y: Floats, dy: Floats) -> Floats:
@@ -113,17 +111,9 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
         return activation("leaky_relu", forward, lambda y, dy: backward(y >= 0, dy), needs="y")
 
     def forward_with_signs(x: Floats) -> tuple[Floats, Signs]:
-        check_floating(x)
         return forward(x), x >= 0
 
-    return stateless(
-        forward_with_signs,
-        backward,
-        name="leaky_relu",
-        needs=(),
-        keeps=("x >= 0",),
-        recompute=lambda x, positive: forward(x),
-    )
+    return checked_layer("leaky_relu", check_floating, forward_with_signs, backward, keeps=("x >= 0",))
 
 
 def elu_forward(x: Floats, alpha: float) -> Floats:
@@ -288,31 +278,37 @@ def log_softmax(axis: int = -1) -> Layer:
     return activation("log_softmax", forward, backward, needs="y")
 
 
-# From the input: these are not one-to-one, or their inverse costs more than their value.
+# From the input: these are not one-to-one, or their inverse costs more than their value. In half precision their
+# tails would cancel or vanish, so they are computed in float32.
 
 
 def gelu_tanh_forward(x: Floats) -> Floats:
-    return 0.5 * x * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    wide = widen(x)
+    y = 0.5 * wide * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide * wide * wide)))
+    return y.astype(x.dtype)
 
 
 def gelu_tanh_backward(x: Floats, dy: Floats) -> Floats:
-    x = jnp.clip(x, -10, 10)  # the slope is 0 or 1 to the last bit there; beyond, x * x may overflow
+    x = jnp.clip(widen(x), -10, 10)  # the slope is 0 or 1 to the last bit there; beyond, x * x may overflow
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
     dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
     t = jnp.tanh(inner)
     # y = 0.5 x (1 + t)
-    return (0.5 * (1 + t) + 0.5 * x * (1 + t) * (1 - t) * dinner) * dy
+    return ((0.5 * (1 + t) + 0.5 * x * (1 + t) * (1 - t) * dinner) * widen(dy)).astype(dy.dtype)
 
 
 def gelu_erf_forward(x: Floats) -> Floats:
-    return 0.5 * x * lax.erfc(-x * math.sqrt(0.5))
+    wide = widen(x)
+    return (0.5 * wide * lax.erfc(-wide * math.sqrt(0.5))).astype(x.dtype)
 
 
 def gelu_erf_backward(x: Floats, dy: Floats) -> Floats:
-    z = -x * math.sqrt(0.5)
+    wide, wide_dy = widen(x), widen(dy)
+    z = -wide * math.sqrt(0.5)
     density = jnp.exp(-z * z) / math.sqrt(2 * math.pi)
     # y = x Phi(x), Phi(x) = erfc(z) / 2, Phi' = density; with dy multiplied in first XLA needs two arrays less
-    return 0.5 * (lax.erfc(z) * dy) + x * (dy * density)
+    dx = 0.5 * (lax.erfc(z) * wide_dy) + wide * (wide_dy * density)
+    return dx.astype(dy.dtype)
 
 
 def gelu(approximate: bool = True) -> Layer:
@@ -323,13 +319,15 @@ def gelu(approximate: bool = True) -> Layer:
 
 
 def silu_forward(x: Floats) -> Floats:
-    return x * lax.logistic(x)
+    wide = widen(x)
+    return (wide * lax.logistic(wide)).astype(x.dtype)
 
 
 def silu_backward(x: Floats, dy: Floats) -> Floats:
-    s = lax.logistic(x)
+    wide = widen(x)
+    s = lax.logistic(wide)
     # y = x s, s' = s (1 - s)
-    return s * (1 + x * (1 - s)) * dy
+    return (s * (1 + wide * (1 - s)) * widen(dy)).astype(dy.dtype)
 
 
 def silu() -> Layer:
@@ -341,13 +339,15 @@ swish = silu
 
 
 def mish_forward(x: Floats) -> Floats:
-    return x * jnp.tanh(jnp.logaddexp(x, 0.0))
+    wide = widen(x)
+    return (wide * jnp.tanh(jnp.logaddexp(wide, 0.0))).astype(x.dtype)
 
 
 def mish_backward(x: Floats, dy: Floats) -> Floats:
-    t = jnp.tanh(jnp.logaddexp(x, 0.0))
+    wide = widen(x)
+    t = jnp.tanh(jnp.logaddexp(wide, 0.0))
     # y = x t, t' = (1 - t^2) softplus'(x)
-    return (t + x * ((1 + t) * (1 - t)) * lax.logistic(x)) * dy
+    return ((t + wide * ((1 + t) * (1 - t)) * lax.logistic(wide)) * widen(dy)).astype(dy.dtype)
 
 
 def mish() -> Layer:
@@ -361,8 +361,8 @@ def hard_swish_forward(x: Floats) -> Floats:
 
 def hard_swish_backward(x: Floats, dy: Floats) -> Floats:
     # between the kinks, y = x (x + 3) / 6
-    slope = jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, x / 3 + 0.5))
-    return slope * dy
+    slope = jnp.where(x <= -3, 0, jnp.where(x >= 3, 1, widen(x) / 3 + 0.5))
+    return (slope * widen(dy)).astype(dy.dtype)
 
 
 def hard_swish() -> Layer:
@@ -371,11 +371,12 @@ def hard_swish() -> Layer:
 
 
 def erf_sigmoid_forward(x: Floats) -> Floats:
-    return 0.5 * (1 + lax.erf(x))
+    return 0.5 * lax.erfc(-x)  # 1 + erf(x), without its cancellation
 
 
 def erf_sigmoid_backward(x: Floats, dy: Floats) -> Floats:
-    return jnp.exp(-x * x) / math.sqrt(math.pi) * dy
+    slope = jnp.exp(-jnp.square(widen(x))) / math.sqrt(math.pi)
+    return (slope * widen(dy)).astype(dy.dtype)
 
 
 def erf_sigmoid() -> Layer:

@@ -1,4 +1,4 @@
-"""adaptive pooling: windows that are laid out so as to give a wanted output length, whatever the input's.
+"""adaptive pooling: windows placed to give the requested output length, whatever the input's.
 
     n, m     length of x and of y along an axis; output i pools the bin floor(i n / m) .. ceil((i + 1) n / m) - 1
     mean     y = B x,  dx = B^T dy along each axis, B [m, n] with 1 / length in its bin and 0 elsewhere
@@ -26,6 +26,7 @@ from ..precision import widen
 from ..stateless import stateless
 from ..static import Static
 from .axis_matrix import multiply_axes
+from .checks import checked_layer
 from .conv_geometry import Sizes, is_sequence, per_axis
 from .global_pool import check_spatial_axes
 
@@ -134,10 +135,10 @@ def check_output_size(name: str, output_size: int | Sequence[int | None]) -> Len
 
 
 def adaptive_avg_pool(output_size: int | Sequence[int | None]) -> Layer:
-    """The means of x [..., spatial..., channels] over as many bins as wanted, [..., output_size..., channels].
+    """The means of x [..., spatial..., channels] over the requested number of bins, [..., output_size..., channels].
 
     output_size: an int for one spatial axis, or a tuple of 1, 2 or 3; None keeps the length of an axis.
-    Raises if x is no floating array with these axes.
+    Raises unless x is floating-point with these axes.
     """
     lengths = check_output_size("adaptive_avg_pool", output_size)
 
@@ -155,22 +156,16 @@ def adaptive_avg_pool(output_size: int | Sequence[int | None]) -> Layer:
 
 
 def adaptive_max_pool(output_size: int | Sequence[int | None]) -> Layer:
-    """The maxima of x [..., spatial..., channels] over as many bins as wanted, [..., output_size..., channels].
+    """The maxima of x [..., spatial..., channels] over the requested number of bins, [..., output_size..., channels].
 
     output_size: an int for one spatial axis, or a tuple of 1, 2 or 3; None keeps the length of an axis.
-    Among equal elements the first one of a bin takes its gradient. Raises if x is no floating array with these axes.
+    Among equal elements the first one of a bin takes its gradient. Raises unless x is floating-point with these axes.
     """
     lengths = check_output_size("adaptive_max_pool", output_size)
-
-    def forward(x: Images) -> tuple[Images, Place]:
-        check_spatial_axes(x, len(lengths))
-        return adaptive_max_pool_forward(x, lengths)
-
-    return stateless(
-        forward,
-        functools.partial(adaptive_max_pool_backward, output_size=lengths),
-        name="adaptive_max_pool",
-        needs=(),
+    return checked_layer(
+        "adaptive_max_pool",
+        lambda x: check_spatial_axes(x, len(lengths)),
+        lambda x: adaptive_max_pool_forward(x, lengths),
+        lambda residuals, dy: adaptive_max_pool_backward(residuals, dy, lengths),
         keeps=("place",),
-        recompute=lambda x, residuals: adaptive_max_pool_forward(x, lengths)[0],
     )

@@ -5,9 +5,9 @@
     dv = p^T do,  dp = do v^T,  ds = p (dp - D),  dq = scale ds k,  dk = scale ds^T q,  dbias = ds
     D  = sum over S of p dp = sum over dv of do o
 
-Kept: q, k, v, o and lse, one number a query and head. p is computed again and D is taken from o, so that nothing of
-size T x S need live between forward and backward. What is not seen has s = -inf; a query that sees nothing gets o = 0
-(lse = inf) and no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
+Kept: q, k, v, o and lse, one number per query and head. p is recomputed and D is taken from o, so that nothing of size
+T x S lives between forward and backward. A masked key has s = -inf; a query that sees no key gets o = 0 (lse = inf) and
+no gradient. heads / kv_heads queries share a key and value head, which is not repeated.
 Vaswani et al. (2017); the backward: Dao et al., *FlashAttention* (2022); groups: Ainslie et al., *GQA* (2023).
 """
 
@@ -150,7 +150,8 @@ def by_time(x: Float[Array, "... heads T d"]) -> Queries:
 
 def together(x: Float[Array, "... heads T n"], k: Keys) -> Float[Array, "... kv_heads group_T n"]:
     """The rows of all heads that share a head of k, as those of one matrix."""
-    return x.reshape(*x.shape[:-3], k.shape[-2], -1, x.shape[-1])
+    heads, time, features = x.shape[-3:]
+    return x.reshape(*x.shape[:-3], k.shape[-2], heads // k.shape[-2] * time, features)
 
 
 def apart(x: Float[Array, "... kv_heads group_T n"], q: Queries) -> Float[Array, "... heads T n"]:

@@ -142,8 +142,8 @@ def block_attention_backward(
 
 
 class Pair(NamedTuple):
-    """A block of queries and one of keys: where they start, from where on they are no other block's, and whether the
-    pair is the first of its row or column."""
+    """A block of queries and one of keys: where they start, where their own part starts, and whether the pair is the
+    first of its row or column."""
 
     t: Int[Array, ...]
     s: Int[Array, ...]
@@ -223,8 +223,8 @@ def balanced(length: int, size: int) -> int:
 class HeadRange(NamedTuple):
     """Some heads of an array [..., time, features], the queries of packed ones for instance.
 
-    Only blocks are copied, and only a block has an axis of heads: with one the whole array would be laid out anew,
-    head by head, as the products want it.
+    Only blocks are copied, and only a block has an axis of heads: with one, XLA would transpose the whole array
+    head by head, the layout that products want.
     """
 
     packed: Array

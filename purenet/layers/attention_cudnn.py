@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..errors import LayerTypeError, LayerValueError
 from ..validation import describe
@@ -35,7 +36,7 @@ def cudnn_attention(
     """(o, None): the log-sum-exp stays with the kernel."""
     before, _ = reach(causal, window)
     check_supported(q, k, v, mask, bias, first_position(q.shape[-3], k.shape[-3], offset) if causal else 0)
-    q4, k4, v4 = (part.reshape(-1, *part.shape[-3:]) for part in (q, k, v))
+    q4, k4, v4 = (lax.collapse(part, 0, part.ndim - 3) for part in (q, k, v))
     o = jax.nn.dot_product_attention(
         q4,
         k4,

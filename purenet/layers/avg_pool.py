@@ -20,8 +20,8 @@ import numpy as np
 from ..annotations import Array, Float
 from ..layer import Layer
 from ..precision import widen
-from ..stateless import stateless
 from ..static import Static
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Axis, Windows, check_spatial, check_windows, in_x, lay, positions, spread, taps
 
@@ -74,21 +74,15 @@ def avg_pool(
 
     strides: None means 1 along each axis, as in Flax and ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
     count_include_pad: zeros of the padding count, as in Flax and PyTorch (ONNX's default is False).
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     windows = check_windows("avg_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> tuple[Images, Static]:
-        check_spatial(windows, x)
-        return avg_pool_forward(x, windows, count_include_pad)
-
-    return stateless(
-        forward,
-        functools.partial(avg_pool_backward, windows=windows, count_include_pad=count_include_pad),
-        name="avg_pool",
-        needs=(),
+    return checked_layer(
+        "avg_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: avg_pool_forward(x, windows, count_include_pad),
+        lambda sizes, dy: avg_pool_backward(sizes, dy, windows, count_include_pad),
         keeps=("shape",),
-        recompute=lambda x, sizes: avg_pool_forward(x, windows, count_include_pad)[0],
     )

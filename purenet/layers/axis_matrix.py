@@ -33,7 +33,7 @@ def multiply_axis(x: Array, matrix: np.ndarray, axis: int) -> Array:
     columns, weights = entries(matrix)
     shape = (*x.shape[:axis], len(matrix), *x.shape[axis + 1 :])
     if columns.shape[1] > LONGEST_SUM:
-        flat = x.reshape(*x.shape[: axis + 1], -1)  # [..., n, rest]
+        flat = lax.collapse(x, axis + 1)  # [..., n, rest]
         product = jnp.einsum("mn,...nr->...mr", jnp.asarray(matrix, x.dtype), flat, precision=lax.Precision.HIGHEST)
         return product.reshape(shape)
     y = jnp.zeros(shape, x.dtype)

@@ -24,7 +24,8 @@ from ..annotations import Array, Float, PyTree
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Shaped, State
 from ..precision import wide_dtype, widen
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 
 Batch = Float[Array, "... channels"]
@@ -120,9 +121,9 @@ def batch_norm(
     (PyTorch's momentum is 1 - momentum). `unbiased`: var moves towards n / (n - 1) times the batch's variance, as in
     PyTorch. eps, at least 0, is added to the variance inside the root.
 
-    `axis_name`: examples are spread over that axis of `jax.vmap` or `jax.shard_map` too. Parameter gradients are
+    `axis_name`: examples are also spread over that axis of `jax.vmap` or `jax.shard_map`. Parameter gradients are
     those of the shard: sum them over the axis like every other layer's. Raises in training if a channel has a single
-    value, whose deviation from itself says nothing.
+    value, which has no variance.
     """
 
     def backward(params: Params, x: Batch, y: None, statistics: Statistics, dy: Batch) -> tuple[Params, Batch]:
@@ -159,9 +160,9 @@ def with_running_statistics(
     """A layer that normalises by the batch in training and by running means of its statistics in `predict`.
 
         train(params, x) -> (y, (mean, variance)),  freeze(params, x, (mean, variance)) -> y
-        run_backward(params, x, y, kept, dy) -> (dparams, dx)
+        run_backward(params, x, y, residuals, dy) -> (dparams, dx)
 
-    `keeps` says which of mean and variance are `kept`; from both of them y is recomputed.
+    `keeps` says which of mean and variance the residuals hold; from both of them y is recomputed.
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"{name}: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
@@ -170,7 +171,7 @@ def with_running_statistics(
 
     def init(key: Array, x: Shaped) -> tuple[Params, State]:
         with layer_scope(name):
-            check_input(x)
+            check_features(x, "channels")
             dtype = wide_dtype(x.dtype)
             state = {"mean": jnp.zeros(x.shape[-1:], dtype), "var": jnp.ones(x.shape[-1:], dtype)}
             return init_scale_and_bias(names, x), state
@@ -185,12 +186,14 @@ def with_running_statistics(
                     "take a larger batch, or call predict"
                 )
             y, statistics = train(params, x)
-            kept = tuple(value for kind, value in zip(("mean", "variance"), statistics, strict=True) if kind in keeps)
-            return y, running_statistics(state, statistics, values, momentum, unbiased), kept
+            residuals = tuple(
+                value for kind, value in zip(("mean", "variance"), statistics, strict=True) if kind in keeps
+            )
+            return y, running_statistics(state, statistics, values, momentum, unbiased), residuals
 
-    def backward(params: Params, x: Any, y: Any, kept: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
+    def backward(params: Params, x: Any, y: Any, residuals: Sequence[Array], dy: Batch) -> tuple[Params, Batch]:
         with layer_scope(name):
-            return run_backward(params, x, y, kept, dy)
+            return run_backward(params, x, y, residuals, dy)
 
     def recompute(params: Params, x: Batch, statistics: Statistics) -> Batch:
         with layer_scope(name):
@@ -202,7 +205,7 @@ def with_running_statistics(
             return freeze(params, x, (state["mean"], state["var"]))
 
     def check(params: Params, state: State, x: Batch) -> None:
-        check_input(x)
+        check_features(x, "channels")
         check_scale_and_bias(params, names, x)
         if not isinstance(state, dict) or set(state) != {"mean", "var"}:
             raise LayerValueError(f"expected a state ['mean', 'var'] as init gives it, got {describe(state)}")
@@ -220,9 +223,3 @@ def with_running_statistics(
         name=name,
         keeps=keeps,
     )
-
-
-def check_input(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim == 0:
-        raise LayerValueError(f"expected x [..., channels], got {describe(x)}")

@@ -6,7 +6,7 @@
     db    = sum_t dy[t]                                        b [out]
 
 along every spatial axis, with stride s, dilation d and p zeros before x. Both gradients are convolutions. dx: of dy
-with s - 1 zeros between its elements, the kernel turned round, for s t = i + d (K - 1 - j) - (d (K - 1) - p) where
+with s - 1 zeros between its elements, the kernel reversed, for s t = i + d (K - 1 - j) - (d (K - 1) - p) where
 the kernel has length K. dW: of x with dy as the kernel, s and d in each other's place, the examples summed as channels
 are in y. With groups an output sees the inputs of its own group alone. Kept: x.
 Goodfellow, Bengio & Courville, *Deep Learning* (2016), sections 9.1 and 9.5.
@@ -154,9 +154,9 @@ def conv(
 
     kernel_size: an int for one spatial axis, or a tuple of 1, 2 or 3. strides, dilation: an int, or one for each axis.
     padding: "SAME" (ONNX's SAME_UPPER), "SAME_LOWER", "VALID", "CAUSAL" (one axis: nothing sees what comes later), an
-    int, or for each axis an int or a pair (before, after), negative to crop. groups: in and features fall into as many
-    equal groups. Parameters: kernel [spatial..., in / groups, features], not turned round, and bias [features].
-    Raises if a length does not fit: the kernel is larger than the padded x, or groups do not divide the channels.
+    int, or for each axis an int or a pair (before, after), negative to crop. groups: in and features are split into so
+    many equal groups. Parameters: kernel [spatial..., in / groups, features], not reversed, and bias [features].
+    Raises if the kernel is larger than the padded x or the groups do not divide the channels.
     """
     shape = geometry("conv", kernel_size, strides, padding, dilation)
     check_features("conv", features, groups)

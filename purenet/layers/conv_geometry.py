@@ -20,7 +20,8 @@ from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_names, spatial_sizes
 
 Sizes = tuple[int, ...]
 Pads = tuple[tuple[int, int], ...]
@@ -112,7 +113,7 @@ def split_pads(total: int, lower: bool) -> tuple[int, int]:
 
 def conv_window(x: Shaped, geometry: Geometry, groups: int = 1) -> Window:
     """The window over x [..., spatial..., channels]; raises if the kernel fits nowhere."""
-    sizes, padding = spatial_sizes(x, geometry), geometry.padding
+    sizes, padding = spatial_sizes(x, len(geometry.kernel_size)), geometry.padding
     if padding == "VALID":
         pads = ((0, 0),) * len(sizes)
     elif padding == "CAUSAL":
@@ -134,16 +135,6 @@ def conv_window(x: Shaped, geometry: Geometry, groups: int = 1) -> Window:
     return Window(geometry.strides, pads, geometry.dilation, groups)
 
 
-def spatial_sizes(x: Shaped, geometry: Geometry) -> Sizes:
-    """The spatial lengths of x [..., spatial..., channels]."""
-    check_floating(x)
-    axes = len(geometry.kernel_size)
-    if x.ndim < axes + 1:
-        names = ("time",) if axes == 1 else ("depth", "height", "width")[-axes:]
-        raise LayerValueError(f"expected x [..., {', '.join(names)}, channels], got {describe(x)}")
-    return x.shape[-axes - 1 : -1]
-
-
 def output_sizes(sizes: Sizes, kernel_size: Sizes, window: Window) -> Sizes:
     strides, pads, dilation, _ = window
     return tuple(
@@ -153,7 +144,7 @@ def output_sizes(sizes: Sizes, kernel_size: Sizes, window: Window) -> Sizes:
 
 
 def input_pads(sizes: Sizes, y_sizes: Sizes, kernel_size: Sizes, window: Window) -> Pads:
-    """The padding of dy, dilated by the stride, from which the kernel turned round gives dx, as long as x."""
+    """The padding of dy, dilated by the stride, from which the reversed kernel gives dx, as long as x."""
     strides, pads, dilation, _ = window
     befores = [d * (k - 1) - p for k, d, (p, _) in zip(kernel_size, dilation, pads, strict=True)]
     afters = [n + p - s * (m - 1) - 1 for n, m, s, (p, _) in zip(sizes, y_sizes, strides, pads, strict=True)]
@@ -186,8 +177,7 @@ def kernel_layer(
 
     def checked_forward(params: dict[str, Array], x: Array) -> Array:
         expected = shapes(x)
-        if not isinstance(params, dict) or set(params) != set(expected):
-            raise LayerValueError(f"expected parameters {sorted(expected)}, got {describe(params)}")
+        check_names(params, expected)
         for which, shape in expected.items():
             check_parameter(which, params[which], shape, x)
         return forward(params, x)

@@ -6,8 +6,8 @@
     db    = sum_i dy[i]                                        b [out]
 
 with stride s, dilation d and p elements of y cut off before it. This is conv's backward run forward: y is conv's dx,
-and so dx is conv itself, and dW is conv's dW with x and dy in each other's place. W is the kernel of that convolution
-(from y to x); JAX and Flax keep it turned round, [spatial..., in / groups, out], unless `transpose_kernel`. Kept: x.
+so dx is conv itself, and dW is conv's dW with x and dy exchanged. W is the kernel of that convolution
+(from y to x); JAX and Flax keep it reversed, [spatial..., in / groups, out], unless `transpose_kernel`. Kept: x.
 Dumoulin & Visin, *A guide to convolution arithmetic for deep learning* (2016), chapter 4.
 """
 
@@ -20,6 +20,7 @@ from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..validation import describe
+from .checks import spatial_sizes
 from .conv import check_features, check_groups, convolve, input_gradient, kernel_gradient, turned
 from .conv_geometry import (
     Geometry,
@@ -31,7 +32,6 @@ from .conv_geometry import (
     geometry,
     kernel_layer,
     per_axis,
-    spatial_sizes,
     split_pads,
 )
 
@@ -94,7 +94,7 @@ def conv_transpose(
     output_shape: the lengths to cut to instead of input * stride; for ONNX without auto_pad, with "SAME_LOWER".
 
     Parameters: kernel [spatial..., in / groups, features], as JAX and Flax keep it; with `transpose_kernel`
-    [spatial..., features / groups, in] and turned round, which is PyTorch's and ONNX's [in, features / groups,
+    [spatial..., features / groups, in] and reversed, which is PyTorch's and ONNX's [in, features / groups,
     spatial...] with its axes moved; bias [features]. kernel_init sees the first of the two shapes either way.
     `use_consistent_padding=False`: numbers pad x, dilated by the stride, as in `jax.lax` and Flax by default.
     """
@@ -142,7 +142,7 @@ def transposed_window(
 
     What is cut off y is that convolution's padding; what is added to y after, a padding less than 0.
     """
-    sizes, padding = spatial_sizes(x, geometry), geometry.padding
+    sizes, padding = spatial_sizes(x, len(geometry.kernel_size)), geometry.padding
     strides, reach = geometry.strides, geometry.reach
     full = tuple(
         s * (n - 1) + r + 1 + extra for n, s, r, extra in zip(sizes, strides, reach, output_padding, strict=True)

@@ -1,5 +1,6 @@
-"""dense: y = x W + b over the last axis, with any leading axes.
+"""dense: an affine map of the last axis, with any leading axes.
 
+    y = x W + b
     x       [..., in]          dx       = dy W^T                      [..., in]
     kernel  W [in, out]        dkernel  = sum over examples x^T dy    [in, out]
     bias    b [out]            dbias    = sum over examples dy        [out]
@@ -22,7 +23,8 @@ from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
 from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_features, check_names
 
 
 def dense_forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
@@ -71,14 +73,14 @@ def dense(
     """y = x @ kernel + bias, from [..., in] to [..., features]. Parameters: kernel [in, features], bias [features].
 
     The initialisers are those of `jax.nn.initializers`; parameters take the dtype of x.
-    Raises if x is no floating array with a last axis of the kernel's length, or if the parameters are another layer's.
+    Raises unless x is floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
     if not isinstance(features, int) or features < 1:
         raise ValueError(f"dense: expected a number of features of at least 1, got {features!r}")
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> dict[str, Array]:
-        check_input(x)
+        check_features(x)
         kernel_key, bias_key = jax.random.split(key, 2)
         params = {"kernel": kernel_init(kernel_key, (x.shape[-1], features), x.dtype)}
         if use_bias:
@@ -86,9 +88,8 @@ def dense(
         return params
 
     def forward(params: dict[str, Array], x: Float[Array, "... in_features"]) -> Float[Array, "... out_features"]:
-        check_input(x)
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_features(x)
+        check_names(params, names)
         kernel = params["kernel"]
         if kernel.shape[-1] != features:
             raise LayerValueError(f"expected a kernel to {features} features, got kernel {describe(kernel)}")
@@ -99,9 +100,3 @@ def dense(
         return dense_forward(params, x)
 
     return stateless(forward, dense_backward, name="dense", init=init, squared_norm=dense_squared_norm)
-
-
-def check_input(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim == 0:
-        raise LayerValueError(f"expected x [..., features], got {describe(x)}")

@@ -1,4 +1,4 @@
-"""Dropout and its relatives: y = mask x / (1 - rate), a part `rate` dropped in training and the rest scaled up.
+"""Dropout and its relatives: y = mask x / (1 - rate), a fraction `rate` dropped in training and the rest scaled up.
 
     mask ~ Bernoulli(1 - rate), one draw for each entry of x; the axes of `broadcast_dims` share a draw
     y  = mask x / (1 - rate)
@@ -7,7 +7,7 @@
 dropout draws for each element, spatial_dropout for each channel of an example, drop_path for each example.
 alpha_dropout puts selu's negative limit in place of what it drops, and keeps mean 0 and variance 1.
 
-Kept: the key alone. The backward draws the same mask again. `predict` is the identity.
+Kept: the key, from which the backward draws the same mask again. `predict` is the identity.
 Srivastava et al., *Dropout* (2014), in the inverted form; Tompson et al. (2015), channels;
 Huang et al., *Deep Networks with Stochastic Depth* (2016); Klambauer et al., *Self-Normalizing Networks* (2017).
 """
@@ -52,7 +52,7 @@ def dropout_backward(key: Array, dy: Floats, rate: float, broadcast_dims: Sequen
 def dropout(rate: float, *, broadcast_dims: Sequence[int] = ()) -> Layer:
     """Drop each element with probability `rate` in [0, 1) while training; x [...] of any shape, y the same.
 
-    Along the axes of `broadcast_dims` everything is dropped or kept together. `forward` needs a key unless the rate
+    Elements that differ only along `broadcast_dims` are dropped or kept together. `forward` needs a key unless the rate
     is 0. Raises if the rate is outside [0, 1), an axis is not one of x or the key is missing.
     """
     dims = tuple(broadcast_dims)
@@ -85,8 +85,8 @@ def drop_path(rate: float, *, dimensions: int | None = None) -> Layer:
     """Drop whole examples while training (stochastic depth): for the branch of a residual block.
 
     An example is all but the first axis of x, or with `dimensions` its last dimensions + 1 axes: 2 for
-    [..., height, width, channels], 1 for [..., time, features], 0 for [..., features]. All leading axes count
-    examples then, none at all included. `forward` needs a key unless the rate is 0.
+    [..., height, width, channels], 1 for [..., time, features], 0 for [..., features]. All leading axes are
+    then examples, and there may be none. `forward` needs a key unless the rate is 0.
     Raises if the rate is outside [0, 1), x has too few axes or the key is missing.
     """
     if dimensions is not None:
@@ -157,8 +157,8 @@ def random_layer(
             if not draws:
                 return x, state, ()
             drawn = check_key(key)
-            saved = jax.random.clone(drawn)
-            return forward(x, drawn), state, saved
+            residuals = jax.random.clone(drawn)
+            return forward(x, drawn), state, residuals
 
     def run_back(params: Params, x: None, y: None, key: Residuals, dy: Floats) -> tuple[Params, Floats]:
         with layer_scope(name):

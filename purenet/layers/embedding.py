@@ -1,5 +1,6 @@
-"""embedding: y = E[x], a row of the table for each integer.
+"""embedding: a row of the table for each integer.
 
+    y = E[x]
     x          [...]                        integers in 0..vocabulary-1
     embedding  E [vocabulary, features]     dE_i = sum of dy over the places where x = i
     y          [..., features]
@@ -13,9 +14,7 @@ from __future__ import annotations
 
 import functools
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer, variance_scaling
 
@@ -25,6 +24,7 @@ from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
 from ..stateless import stateless
 from ..validation import describe
+from .checks import check_names, check_range, widen_integers
 
 Table = dict[str, Array]
 Indices = Integer[Array, "..."]
@@ -33,7 +33,7 @@ EMBEDDING_INIT = variance_scaling(1.0, "fan_in", "normal", out_axis=0)  # varian
 
 
 def embedding_forward(params: Table, x: Indices, padding_index: int | None = None) -> Float[Array, "... features"]:
-    table, x = params["embedding"], at_least_int32(x)
+    table, x = params["embedding"], widen_integers(x)
     y = table.at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)  # [..., features]
     if padding_index is not None:
         y = jnp.where((x == padding_index)[..., None], lax.stop_gradient(y), y)
@@ -43,7 +43,7 @@ def embedding_forward(params: Table, x: Indices, padding_index: int | None = Non
 def embedding_backward(
     params: Table, x: Indices, dy: Float[Array, "... features"], padding_index: int | None = None
 ) -> tuple[Table, None]:
-    table, x = params["embedding"], at_least_int32(x)
+    table, x = params["embedding"], widen_integers(x)
     wide = wide_dtype(table.dtype)
     if padding_index is not None:
         dy = jnp.where((x == padding_index)[..., None], 0, dy)
@@ -56,8 +56,8 @@ def embedding_squared_norm(
     params: Table, x: Indices, dy: Float[Array, "... features"], padding_index: int | None = None
 ) -> Float[Array, ""]:
     """|dE|^2, from a table of as many rows as there are places, if those are fewer: equal integers share the first."""
-    rows, x = params["embedding"].shape[0], at_least_int32(x).reshape(-1)  # [places]
-    dy = widen(dy).reshape(x.size, -1)  # [places, features]
+    rows, x = params["embedding"].shape[0], widen_integers(x).reshape(-1)  # [places]
+    dy = lax.collapse(widen(dy), 0, dy.ndim - 1)  # [places, features]
     counts = (x >= 0) & (x < rows) & (x != (-1 if padding_index is None else padding_index))
     if x.size < rows:
         rows, row = x.size, jnp.argmax(x[:, None] == x[None], 1)
@@ -65,12 +65,6 @@ def embedding_squared_norm(
         row = jnp.where(counts, x, 0)
     dtable = jnp.zeros((rows, dy.shape[-1]), dy.dtype).at[row].add(jnp.where(counts[:, None], dy, 0))
     return jnp.sum(jnp.square(dtable))
-
-
-def at_least_int32(x: Indices) -> Indices:
-    """In a narrower dtype the number of rows may have no value."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
 
 
 def embedding(
@@ -99,8 +93,7 @@ def embedding(
         return {"embedding": table if padding_index is None else table.at[padding_index].set(0)}
 
     def forward(params: Table, x: Indices) -> Float[Array, "... features"]:
-        if not isinstance(params, dict) or set(params) != {"embedding"}:
-            raise LayerValueError(f"expected parameters ['embedding'], got {describe(params)}")
+        check_names(params, ("embedding",))
         if params["embedding"].shape != (vocabulary, features):
             raise LayerValueError(
                 f"expected embedding [{vocabulary}, {features}], got {describe(params['embedding'])}: is it another "
@@ -120,15 +113,4 @@ def check_indices(x: Shaped, vocabulary: int) -> None:
         raise LayerTypeError(f"expected x as one array of integers, got {describe(x)}")
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise LayerTypeError(f"expected x of an integer dtype, got {describe(x)}: convert it with .astype")
-    if isinstance(x, jax.ShapeDtypeStruct):
-        return
-    try:
-        known = np.asarray(x)
-    except jax.errors.TracerArrayConversionError:
-        return
-    wrong = (known < 0) | (known >= vocabulary)
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise LayerValueError(
-            f"expected indices in 0..{vocabulary - 1} for a table of {vocabulary} rows, got {known[where]} at {where}"
-        )
+    check_range(x, vocabulary, "indices")

@@ -41,7 +41,8 @@ class Blocks(NamedTuple):
 def group(chosen: Choices, experts: int) -> Blocks:
     choices = chosen.size
     size = max(1, min(LARGEST_BLOCK, choices // experts))
-    count = (choices + min(experts, choices) * (size - 1)) // size  # blocks, when as many as can be are padded
+    # As many blocks as there are when as many as can be are padded; one of padding alone where nothing is chosen.
+    count = max(1, (choices + min(experts, choices) * (size - 1)) // size)
     flat = chosen.reshape(-1)
     order = jnp.argsort(flat)  # [choices], by expert
     rows_each = jnp.bincount(flat, length=experts)  # [experts]
@@ -118,11 +119,14 @@ def add_at(total: Array, part: Array, expert: Array) -> Array:
 
 
 def rows_or_zeros(x: Array, index: Array) -> Array:
+    """The rows of x with these numbers; zeros for a number that is none."""
+    if not len(x):
+        return jnp.zeros((*index.shape, *x.shape[1:]), x.dtype)
     return x.at[index].get(mode="fill", fill_value=0)
 
 
 def gather_choices(blocked: Float[Array, "blocks size out"], place: Choices, gates: PerChoice | None = None) -> Rows:
-    """Each row's sum of what stands at its k places, weighted by the gates if there are any, in float32 at least."""
+    """Each row's sum over its k places, weighted by the gates if there are any, in float32 at least."""
     flat = blocked.reshape(-1, blocked.shape[-1])
     total = None
     for j in range(place.shape[1]):

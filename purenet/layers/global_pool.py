@@ -11,7 +11,6 @@ Sums are at least float32. Lin, Chen & Yan, *Network in network* (2014), section
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax.numpy as jnp
@@ -21,9 +20,9 @@ from ..annotations import Array, Float, Integer
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import widen
-from ..stateless import stateless
 from ..static import Static
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import checked_layer, spatial_sizes
 from .lp_pool import check_exponent, power, power_slope, root, root_slope
 
 Images = Float[Array, "..."]
@@ -32,7 +31,7 @@ Place = tuple[Integer[Array, "... 1 channels"], Static]
 
 
 def global_max_pool_forward(x: Images, dimensions: int, keepdims: bool) -> tuple[Images, Place]:
-    rows = x.reshape(*x.shape[: -1 - dimensions], -1, x.shape[-1])  # [..., places, channels]
+    rows = lax.collapse(x, x.ndim - 1 - dimensions, x.ndim - 1)  # [..., places, channels]
     largest = lax.stop_gradient(jnp.max(rows, -2, keepdims=True))  # [..., 1, channels]
     # Two passes over x, which XLA runs several times as fast as one argmax.
     here = (rows == jnp.broadcast_to(largest, rows.shape)) | jnp.isnan(rows)
@@ -83,11 +82,8 @@ def pooled_shape(shape: tuple[int, ...], dimensions: int, keepdims: bool) -> tup
 
 
 def check_spatial_axes(x: Shaped, dimensions: int) -> None:
-    """Raise unless x has `dimensions` spatial axes with something in them."""
-    check_floating(x)
-    if x.ndim < dimensions + 1:
-        raise LayerValueError(f"expected x [..., {dimensions} spatial axes, channels], got {describe(x)}")
-    if 0 in x.shape[-1 - dimensions : -1]:
+    """Raise unless x has `dimensions` spatial axes, none of them empty."""
+    if 0 in spatial_sizes(x, dimensions):
         raise LayerValueError(f"expected at least one element to pool, got {describe(x)}")
 
 
@@ -100,63 +96,47 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The maximum of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
     With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Among equal elements the first one
-    takes the gradient. Raises if x is no floating array with these axes.
+    takes the gradient. Raises unless x is floating-point with these axes.
     """
     check_dims("global_max_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Place]:
-        check_spatial_axes(x, dimensions)
-        return global_max_pool_forward(x, dimensions, keepdims)
-
-    return stateless(
-        forward,
-        functools.partial(global_max_pool_backward, dimensions=dimensions),
-        name="global_max_pool",
-        needs=(),
+    return checked_layer(
+        "global_max_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_max_pool_forward(x, dimensions, keepdims),
+        lambda residuals, dy: global_max_pool_backward(residuals, dy, dimensions),
         keeps=("place",),
-        recompute=lambda x, residuals: global_max_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
 def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The mean of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
-    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises if x is no floating array with
-    these axes.
+    With `keepdims` the spatial axes stay with length 1, as in ONNX and PyTorch. Raises unless x is
+    floating-point with these axes.
     """
     check_dims("global_avg_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Static]:
-        check_spatial_axes(x, dimensions)
-        return global_avg_pool_forward(x, dimensions, keepdims)
-
-    return stateless(
-        forward,
-        functools.partial(global_avg_pool_backward, dimensions=dimensions),
-        name="global_avg_pool",
-        needs=(),
+    return checked_layer(
+        "global_avg_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_avg_pool_forward(x, dimensions, keepdims),
+        lambda x_shape, dy: global_avg_pool_backward(x_shape, dy, dimensions),
         keeps=("shape",),
-        recompute=lambda x, x_shape: global_avg_pool_forward(x, dimensions, keepdims)[0],
     )
 
 
 def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """(sum |x|^p)^(1/p) of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
-    With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises if x is no floating array
-    with these axes.
+    With `keepdims` the spatial axes stay with length 1, as in ONNX. p is at least 1. Raises unless x is
+    floating-point with these axes.
     """
     check_exponent("global_lp_pool", p)
     check_dims("global_lp_pool", dimensions)
-
-    def forward(x: Images) -> tuple[Images, Slope]:
-        check_spatial_axes(x, dimensions)
-        return global_lp_pool_forward(x, dimensions, keepdims, p)
-
-    return stateless(
-        forward,
-        functools.partial(global_lp_pool_backward, p=p),
-        name="global_lp_pool",
+    return checked_layer(
+        "global_lp_pool",
+        lambda x: check_spatial_axes(x, dimensions),
+        lambda x: global_lp_pool_forward(x, dimensions, keepdims, p),
+        lambda x, slope, dy: global_lp_pool_backward(x, slope, dy, p),
+        needs=("x",),
         keeps=("y^(1-p)",),
-        recompute=lambda x, slope: global_lp_pool_forward(x, dimensions, keepdims, p)[0],
     )

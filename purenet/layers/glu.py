@@ -6,13 +6,14 @@
     dvalue = f(gate) dy
 
 glu takes f = sigmoid of the second half, as jax.nn.glu and torch do; the others take f of the first half: geglu with
-gelu, swiglu with silu, reglu with relu. Kept: x. y is recomputed from it, so that a dense layer behind keeps nothing.
+gelu, swiglu with silu, reglu with relu. Kept: x. y is recomputed from it, so that a dense layer after it keeps nothing.
 Dauphin et al., *Language Modeling with Gated Convolutional Networks* (2017), glu;
 Shazeer, *GLU Variants Improve Transformer* (2020), the others and the MLPs made of them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,10 +25,10 @@ from ..barrier import materialize
 from ..combine import serial
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State
-from ..stateless import stateless
 from ..validation import check_floating, describe
 from . import activations
-from .dense import check_input, dense
+from .checks import check_features, checked_layer
+from .dense import dense
 
 Floats = Float[Array, "..."]
 
@@ -40,7 +41,7 @@ class Activation(NamedTuple):
 
 
 def from_input(forward: Callable[[Floats], Floats], backward: Callable[[Floats, Floats], Floats]) -> Activation:
-    """Twins whose backward reads the output, which is computed again from the input."""
+    """Twins whose backward reads the output, which is recomputed from the input."""
     return Activation(forward, lambda x, dy: backward(forward(x), dy))
 
 
@@ -76,7 +77,7 @@ def halves(x: Floats, axis: int, gate_first: bool) -> tuple[Floats, Floats]:
 
 
 def glu(*, axis: int = -1, gate_first: bool = False) -> Layer:
-    """y = value sigmoid(gate), the value in the first half of `axis` and the gate in the second, or the other way."""
+    """y = value sigmoid(gate), the value in the first half of `axis` and the gate in the second, or vice versa."""
     return gated("glu", "sigmoid", axis, gate_first)
 
 
@@ -99,16 +100,15 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
     """The layer of a gate named in `ACTIVATIONS`."""
     bound = {"activation": ACTIVATIONS[activation], "axis": axis, "gate_first": gate_first}
 
-    def forward(x: Floats) -> Floats:
+    def check(x: Floats) -> None:
         check_floating(x)
         if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
             raise LayerValueError(f"expected gate and value, an even number, along axis {axis}, got {describe(x)}")
-        return gated_forward(x, **bound)
 
     def backward(x: Floats, dy: Floats) -> Floats:
         return materialize(gated_backward(x, dy, **bound))  # not as halves, for each product that reads it
 
-    return stateless(forward, backward, name=name, recompute=forward)
+    return checked_layer(name, check, functools.partial(gated_forward, **bound), backward, needs=("x",))
 
 
 def gated_mlp(
@@ -143,7 +143,7 @@ def as_wide_as_input(name: str, build: Callable[[int], Layer]) -> Layer:
     """The network that `build(features)` makes, with the features of its input, whatever they are."""
 
     def block(x: Shaped) -> Layer:
-        check_input(x)
+        check_features(x)
         return build(x.shape[-1])
 
     def init(key: Key, x: Shaped) -> tuple[Params, State]:

@@ -24,6 +24,7 @@ from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
 from ..validation import check_floating, describe
+from .checks import check_features
 from .scale_and_bias import check_scale_and_bias, init_scale_and_bias, names_of, scale_and_bias_forward
 
 Spatial = Float[Array, "... channels"]
@@ -75,7 +76,7 @@ def spatial_axes(x: Shaped, dimensions: int) -> tuple[int, ...]:
 
 def over_groups(of_channels: Spatial, groups: int) -> Grouped:
     """[..., channels] to its mean over the channels of each group [..., groups]."""
-    return jnp.mean(of_channels.reshape(*of_channels.shape[:-1], groups, -1), -1)
+    return jnp.mean(of_channels.reshape(*of_channels.shape[:-1], groups, of_channels.shape[-1] // groups), -1)
 
 
 def spread(of_groups: Grouped, x: Spatial) -> Spatial:
@@ -91,7 +92,7 @@ def group_norm(
 
     `dimensions` is the number of spatial axes before the channels: 2 for images [..., height, width, channels], 1 for
     sequences, 0 for none; any axes before them are examples. Parameters: scale [channels] of ones, bias [channels] of
-    zeros. eps, at least 0, is added to the variance inside the root. Raises if the groups do not divide the channels.
+    zeros. eps, at least 0, is added to the variance inside the root. Raises unless the groups divide the channels.
     """
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"group_norm: expected a number of groups of at least 1, got {groups!r}")
@@ -117,6 +118,7 @@ def normalise_groups(name: str, groups: int | None, dimensions: int, eps: float,
                 f"expected x [..., spatial, channels] with {dimensions} spatial axes, got {describe(x)}: "
                 "say how many with dimensions="
             )
+        check_features(x, "channels")
         if groups is not None and x.shape[-1] % groups:
             raise LayerValueError(f"expected channels that {groups} groups divide, got {describe(x)}")
 

@@ -1,9 +1,9 @@
 """highway: a gate for each feature decides between a dense layer and the input itself.
 
-    h = x Wh + bh,  z = x Wt + bt,  t = sigmoid(z)            [..., features]
-    y = t f(h) + (1 - t) x
+    h  = x Wh + bh,  z = x Wt + bt,  t = sigmoid(z)           [..., features]
+    y  = t f(h) + (1 - t) x
     dh = f'(h) t dy,  dz = t (1 - t) (f(h) - x) dy
-    dx = (1 - t) dy, and what the two dense layers give
+    dx = (1 - t) dy + dh Wh^T + dz Wt^T
 
 Kept: x, h and z; y is recomputed from them without a matrix product.
 Srivastava, Greff & Schmidhuber, *Highway Networks* (2015), whose gate starts closed: a negative bias.
@@ -17,12 +17,12 @@ import jax
 from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
-from ..errors import LayerValueError, layer_scope
+from ..errors import layer_scope
 from ..layer import Layer, Params, Shaped
 from ..stateless import stateless
-from ..validation import describe
 from .activations import sigmoid_backward, sigmoid_forward
-from .dense import check_input, dense, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation
 
 Floats = Float[Array, "... features"]
@@ -34,16 +34,16 @@ def highway_forward(params: Params, x: Floats, activation: Activation) -> tuple[
     return highway_recompute(params, x, (h, z), activation), (h, z)
 
 
-def highway_recompute(params: Params, x: Floats, saved: tuple[Floats, Floats], activation: Activation) -> Floats:
-    h, z = saved
+def highway_recompute(params: Params, x: Floats, residuals: tuple[Floats, Floats], activation: Activation) -> Floats:
+    h, z = residuals
     t = sigmoid_forward(z)
     return t * activation.forward(h) + (1 - t) * x
 
 
 def highway_backward(
-    params: Params, x: Floats, saved: tuple[Floats, Floats], dy: Floats, activation: Activation
+    params: Params, x: Floats, residuals: tuple[Floats, Floats], dy: Floats, activation: Activation
 ) -> tuple[Params, Floats]:
-    h, z = saved
+    h, z = residuals
     t = sigmoid_forward(z)  # [..., features]
     # y = t * activation(h) + (1 - t) * x
     dz = sigmoid_backward(t, (activation.forward(h) - x) * dy)
@@ -69,7 +69,7 @@ def highway(
     f = ACTIVATIONS[activation]
 
     def parts(x: Shaped) -> dict[str, Layer]:
-        check_input(x)
+        check_features(x)
         transform = dense(x.shape[-1], kernel_init=kernel_init)
         return {
             "transform": transform,
@@ -83,8 +83,7 @@ def highway(
 
     def forward(params: Params, x: Floats) -> tuple[Floats, tuple[Floats, Floats]]:
         layers = parts(x)
-        if not isinstance(params, dict) or set(params) != set(layers):
-            raise LayerValueError(f"expected parameters {sorted(layers)}, got {describe(params)}")
+        check_names(params, layers)
         for name, layer in layers.items():
             with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), x)  # that the parameters fit x

@@ -3,7 +3,7 @@
     y  = x inverse,  inverse = 1 / max(|x|, eps)
     dx = inverse (dy - y sum(y dy)) where |x| > eps, inverse dy elsewhere; the sum runs along the axis
 
-dy loses its part along y, which changes the length alone. At x = 0 both are finite: y = 0, dx = dy / eps.
+dx has no part along y, which would change only the length. At x = 0 both are finite: y = 0, dx = dy / eps.
 Kept: x and the squared norms, one number an example; y is recomputed from them. The norm is at least float32.
 The clamp is torch.nn.functional.normalize's; Salimans & Kingma, *Weight Normalization* (2016), section 2.1.
 """
@@ -51,7 +51,7 @@ def inverse_norm(squares: Floats, eps: float) -> Floats:
 def l2_normalize(*, axis: int = -1, eps: float = 1e-12) -> Layer:
     """y = x / max(|x|, eps), the norm along `axis`; x and y [...] of any shape with such an axis.
 
-    eps is at least 1e-18, so that float32 holds its square. Raises if x is no floating array with the axis.
+    eps is at least 1e-18, so that its square is a float32. Raises unless x is floating-point with that axis.
     """
     if not 1e-18 <= eps < float("inf"):
         raise ValueError(f"l2_normalize: expected a finite eps of at least 1e-18, got {eps!r}")

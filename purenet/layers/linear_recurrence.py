@@ -1,10 +1,10 @@
 """linear_recurrence: a state multiplied and added to, feature by feature, all steps of a sequence at once.
 
     h_t = a_t h_{t-1} + b_t,  y_t = h_t,  t = 1 .. time            a, b, y [..., time, features],  h_0 [..., features]
-    g_t = a_t g_{t+1} + a_t dy_t                                   the same recurrence, the other way
+    g_t = a_t g_{t+1} + a_t dy_t                                   the same recurrence in reverse
     dh_t = dy_t + g_{t+1},  db_t = dh_t,  da_t = dh_t h_{t-1},  dh_0 = g_1
 
-Two steps are one: (a, b) and then (a', b') is (a a', a' b + b'). This is associative, so a parallel scan takes
+Two steps compose to one: (a, b) then (a', b') is (a a', a' b + b'). This is associative, so a parallel scan takes
 O(log time) rounds, forward and backward. Kept: a and y (and h_0), where autodiff of the scan keeps what its rounds
 multiply. Products and sums are at least float32.
 Blelloch, *Prefix Sums and Their Applications* (1990), section 1.4; Martin & Cundy, *Parallelizing Linear Recurrent
@@ -99,8 +99,8 @@ def linear_recurrence(*, reverse: bool = False, method: str = "associative") -> 
         a, _, *h = x
         return linear_recurrence_forward(*x, **options), (a, *h)
 
-    def backward(y: Steps, kept: tuple[Array, ...], dy: Steps) -> Inputs:
-        a, *h = kept
+    def backward(y: Steps, residuals: tuple[Array, ...], dy: Steps) -> Inputs:
+        a, *h = residuals
         return linear_recurrence_backward(a, y, dy, *h, **options)
 
     return stateless(forward, backward, name="linear_recurrence", needs=("y",), keeps=("a", "h"))

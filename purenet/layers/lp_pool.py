@@ -5,14 +5,12 @@
     dx[i] = sign(x[i]) |x[i]|^(p-1) sum of dy[o] y[o]^(1-p) over the places of windows o that are x[i]
 
 x [..., spatial..., channels], y [..., outputs..., channels], one to three spatial axes. A window of zeros has y = 0
-and gives the gradient 0, the shortest subgradient. Kept: x; y is computed again, since in bfloat16 it is too coarse
-to divide by. Sums are at least float32. ONNX's LpPool; PyTorch's lp_pool is without the absolute value.
+and gives the gradient 0, the shortest subgradient. Kept: x; y is recomputed, since in bfloat16 it is too coarse to
+divide by. Sums are at least float32. ONNX's LpPool; PyTorch's lp_pool is without the absolute value.
 Boureau, Ponce & LeCun, *A theoretical analysis of feature pooling in visual recognition* (2010).
 """
 
 from __future__ import annotations
-
-import functools
 
 import jax.numpy as jnp
 from jax import lax
@@ -20,8 +18,8 @@ from jax import lax
 from ..annotations import Array, Float
 from ..layer import Layer
 from ..precision import widen
-from ..stateless import stateless
 from .avg_pool import sum_taps
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Windows, check_spatial, check_windows, lay, spread
 
@@ -90,19 +88,15 @@ def lp_pool(
 
     p: at least 1. strides: None means 1 along each axis, as in ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     check_exponent("lp_pool", p)
     windows = check_windows("lp_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> Images:
-        check_spatial(windows, x)
-        return lp_pool_forward(x, windows, p)
-
-    return stateless(
-        forward,
-        functools.partial(lp_pool_backward, windows=windows, p=p),
-        name="lp_pool",
-        recompute=functools.partial(lp_pool_forward, windows=windows, p=p),
+    return checked_layer(
+        "lp_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: lp_pool_forward(x, windows, p),
+        lambda x, dy: lp_pool_backward(x, dy, windows, p),
+        needs=("x",),
     )

@@ -12,7 +12,6 @@ LeCun et al., *Gradient-based learning applied to document recognition* (1998); 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -21,8 +20,8 @@ import numpy as np
 from ..annotations import Array, Float, Integer
 from ..layer import Layer
 from ..precision import widen
-from ..stateless import stateless
 from ..static import Static
+from .checks import checked_layer
 from .conv_geometry import Padding, PerAxis
 from .windows import Axis, Windows, check_spatial, check_windows, count_places, lay, taps, tile, untap, untile
 
@@ -76,21 +75,15 @@ def max_pool(
 
     strides: None means 1 along each axis, as in Flax and ONNX (PyTorch's default is the window itself).
     padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL", an int, or an int or a pair (low, high) for each axis.
-    ceil_mode: a last window may hang over the end, as in PyTorch and ONNX.
-    A window of many places is cheaper as two: `max_pool((13, 1))` behind `max_pool((1, 13))` is `max_pool((13, 13))`.
-    Raises if x is no floating array with these axes, or if a window does not fit or lies in the padding altogether.
+    ceil_mode: the last window may extend past the end, as in PyTorch and ONNX.
+    A window of many places is cheaper as two: `max_pool((1, 13))` then `max_pool((13, 1))` is `max_pool((13, 13))`.
+    Raises unless x is floating-point with these axes, and every window fits and reaches into x.
     """
     windows = check_windows("max_pool", window, strides, dilation, padding, ceil_mode)
-
-    def forward(x: Images) -> tuple[Images, Residuals]:
-        check_spatial(windows, x)
-        return max_pool_forward(x, windows)
-
-    return stateless(
-        forward,
-        functools.partial(max_pool_backward, windows=windows),
-        name="max_pool",
-        needs=(),
+    return checked_layer(
+        "max_pool",
+        lambda x: check_spatial(windows, x),
+        lambda x: max_pool_forward(x, windows),
+        lambda residuals, dy: max_pool_backward(residuals, dy, windows),
         keeps=("place",),
-        recompute=lambda x, residuals: max_pool_forward(x, windows)[0],
     )

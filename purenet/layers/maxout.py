@@ -5,7 +5,7 @@
     dz_p = dy where piece p won, else 0
     dx   = sum_p dz_p W_p^T,  dW_p = x^T dz_p,  db_p = sum of dz_p
 
-Of equal pieces the first wins and gets all of dy. Kept: x, and who won, one byte an output.
+Of equal pieces the first wins and gets all of dy. Kept: x and the winner, one byte per output.
 Goodfellow et al., *Maxout Networks* (2013).
 """
 
@@ -21,7 +21,8 @@ from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..stateless import stateless
 from ..validation import describe
-from .dense import check_input, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense_backward, dense_forward
 from .glu import check_count
 
 Winner = Integer[Array, "... features"]
@@ -69,24 +70,23 @@ def maxout(
 ) -> Layer:
     """y = the largest of `pieces` dense layers, from [..., in] to [..., features]; of equal ones the first.
 
-    Parameters: kernel [in, pieces, features], bias [pieces, features]. Raises if x is no floating array with a last
-    axis of the kernel's length, or if the parameters are another layer's.
+    Parameters: kernel [in, pieces, features], bias [pieces, features]. Raises unless x is
+    floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
     check_count("maxout", "features", features)
     check_count("maxout", "pieces", pieces)
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         kernel_key, bias_key = jax.random.split(key, 2)
         kernel = kernel_init(kernel_key, (x.shape[-1], pieces * features), x.dtype)
         params = {"kernel": kernel.reshape(x.shape[-1], pieces, features)}
         return params | ({"bias": bias_init(bias_key, (pieces, features), x.dtype)} if use_bias else {})
 
     def forward(params: Params, x: Float[Array, "... in"]) -> tuple[Float[Array, "... features"], Winner]:
-        check_input(x)
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_features(x)
+        check_names(params, names)
         expected = (x.shape[-1], pieces, features)
         if params["kernel"].shape != expected:
             raise LayerValueError(

@@ -24,7 +24,7 @@ from ..layer import Layer, Params, Shaped
 from ..precision import wide_dtype
 from ..stateless import stateless
 from ..validation import describe
-from .dense import check_input
+from .checks import check_features
 from .experts import experts_backward, experts_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count, gated_backward, gated_forward
 from .routing import (
@@ -39,7 +39,7 @@ from .routing import (
 
 
 class Routing(NamedTuple):
-    """How tokens are routed, and which losses stand beside y."""
+    """How tokens are routed, and which losses are returned with y."""
 
     top_k: int
     renormalise: bool
@@ -67,12 +67,12 @@ def mixture_of_experts_forward(
 def mixture_of_experts_backward(
     params: Params,
     x: Float[Array, "... in"],
-    saved: tuple[Array, ...],
+    residuals: tuple[Array, ...],
     dy: Any,
     routing: Routing,
     activation: Activation,
 ) -> tuple[Params, Float[Array, "... in"]]:
-    logits, chosen, h = saved
+    logits, chosen, h = residuals
     rows, kernel = x.reshape(-1, x.shape[-1]), params["router"]["kernel"]
     dy, dloss = dy if routing.balance else (dy, None)
     # y = the gated sum of the experts' outputs
@@ -106,16 +106,16 @@ def mixture_of_experts(
     z_weight: float = 0.0,
     kernel_init: Initializer = lecun_normal(),
 ) -> Layer:
-    """Each token of x [..., in] through `top_k` of `experts` MLPs with `hidden` units, to [..., features] or [..., in].
+    """Send each token of x [..., in] through `top_k` of `experts` MLPs, to [..., features], by default [..., in].
 
-    The experts are `gated_mlp`s of the activation, or plain MLPs with gated=False. The gates are the router's
-    probabilities, divided by their sum over the chosen experts if `renormalise` (Mixtral; not with top_k=1, where that
-    leaves the router no gradient: Switch). With `balance` the output is the pair (y, loss), where loss is the
-    load-balancing loss plus z_weight times the router's z-loss, both over all tokens of x.
+    The experts are `gated_mlp`s of `hidden` units, or plain MLPs with gated=False. The gates are the router's
+    probabilities, divided by their sum over the chosen experts if `renormalise` (Mixtral; with top_k=1 that leaves
+    the router no gradient: pass False, as Switch does). With `balance` the output is the pair (y, loss): the
+    load-balancing loss plus z_weight times the router's z-loss, both means over all tokens of x, 0 if there are none.
 
     Parameters: router {kernel [in, experts]}, up {kernel [experts, in, width]} with width hidden, or 2 hidden with the
     gate's columns first, and down {kernel [experts, hidden, features]}, with biases if `use_bias`.
-    Raises if x is no floating array of the parameters' features, or if the parameters are another layer's.
+    Raises unless x is floating-point with the parameters' features and the parameters are this layer's.
     """
     name = "mixture_of_experts"
     for what, count in (("experts", experts), ("hidden units", hidden), ("chosen experts (top_k)", top_k)):
@@ -141,7 +141,7 @@ def mixture_of_experts(
         }
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         expected = shapes(x.shape[-1])
         keys = dict(zip(expected, jax.random.split(key, 3), strict=True))
 
@@ -155,7 +155,7 @@ def mixture_of_experts(
         return {part: {"kernel": kernel(part)} | biases.get(part, {}) for part in expected}
 
     def forward(params: Params, x: Float[Array, "... in"]) -> tuple[Any, tuple[Array, ...]]:
-        check_input(x)
+        check_features(x)
         expected = shapes(x.shape[-1])
         if jax.tree.structure(params) != jax.tree.structure(expected, is_leaf=lambda node: isinstance(node, tuple)):
             parts = ", ".join(f"{part} {{{', '.join(own)}}}" for part, own in expected.items())
@@ -170,7 +170,7 @@ def mixture_of_experts(
 
     return stateless(
         forward,
-        lambda params, x, saved, dy: mixture_of_experts_backward(params, x, saved, dy, routing, f),
+        lambda params, x, residuals, dy: mixture_of_experts_backward(params, x, residuals, dy, routing, f),
         name=name,
         init=init,
         keeps=("logits", "chosen", "hidden"),

@@ -2,9 +2,9 @@
 
     q = x Wq + bq,  k = m Wk + bk,  v = m Wv + bv,  o = attention(q, k, v) head by head,  y = o Wo + bo
 
-Each is `serial` of three layers and keeps what its plan says: the inputs, the projections, o and the log-sum-exp of
-the scores. In self_attention the projections of x are one product, its kernel Wq | Wk | Wv. An input that is
-projected more than once gets the sum of the gradients.
+Each is `serial` of three layers. In self_attention the projections of x are one product, its kernel Wq | Wk | Wv. An
+input that is projected more than once gets the sum of the gradients. Kept: the inputs, the
+projections, o and the log-sum-exp of the scores.
 Vaswani et al., *Attention Is All You Need* (2017), section 3.2.2.
 """
 
@@ -24,7 +24,8 @@ from ..stateless import stateless
 from ..validation import describe
 from .attention import ScoreOptions
 from .attention_blocks import Block
-from .dense import check_input, dense, dense_backward, dense_forward
+from .checks import check_features, check_names
+from .dense import dense, dense_backward, dense_forward
 from .packed_attention import check_heads, dot_product_attention, packed_attention
 
 
@@ -65,7 +66,7 @@ def project_backward(params: dict[str, Params], x: Tensors, dy: Tensors, sources
 def projections(
     heads: int, counts: Mapping[str, int], sources: Sources, head_features: int | None, options: dict[str, Any]
 ) -> Layer:
-    """Project the inputs, `counts` heads a name; what stands behind them, a mask, goes through.
+    """Project the inputs, `counts` heads per name; a mask after them is passed through.
 
     A head has head_features, or those of the first input divided by `heads`.
     """
@@ -75,7 +76,7 @@ def projections(
         if not inputs <= len(x) <= inputs + 1:
             raise LayerTypeError(f"expected {inputs} inputs or these and a mask, got {describe(x)}")
         for part in x[:inputs]:
-            check_input(part)
+            check_features(part)
         size = head_features or x[0].shape[-1] // heads
         if not head_features and x[0].shape[-1] != size * heads:
             raise LayerValueError(
@@ -91,8 +92,7 @@ def projections(
 
     def forward(params: Params, x: Any) -> Any:
         parts = as_tuple(x)
-        if not isinstance(params, dict) or set(params) != set(sources):
-            raise LayerValueError(f"expected parameters {sorted(sources)}, got {describe(params)}")
+        check_names(params, sources)
         for name, layer in layers(parts).items():
             with layer_scope(name):
                 jax.eval_shape(layer.predict, params[name], (), parts[sources[name]])  # that they fit
@@ -126,7 +126,7 @@ def self_attention(
 
     - Parameters: project.qkv, the kernel [in, (heads + 2 kv_heads) * head_features] and its bias, and out, the kernel
       [heads * head_features, features] and its bias; with qk_norm those of packed_attention.
-    - head_features are in / heads by default, features as many as all heads have together.
+    - head_features is in / heads by default, and features is heads * head_features.
     - The other keywords and the mask are those of `packed_attention`.
     """
     kv_heads = check_heads("self_attention", heads, options.get("kv_heads"))

@@ -1,10 +1,10 @@
-"""Gaussian noise in training: added to x, or multiplied with it.
+"""gaussian_noise, gaussian_dropout: in training, noise is added to x or multiplies it.
 
     gaussian_noise    y = x + stddev n                      dx = dy
     gaussian_dropout  y = x (1 + sqrt(rate / (1 - rate)) n) dx = dy (1 + sqrt(rate / (1 - rate)) n)
 
 with n ~ N(0, 1) for each element. The second has the mean and the variance of dropout with the same rate.
-Kept: the key alone, from which n is drawn again. `predict` is the identity.
+Kept: the key, from which n is drawn again. `predict` is the identity.
 Srivastava et al., *Dropout* (2014), section 10; Bishop, *Training with Noise* (1995).
 """
 

@@ -1,10 +1,11 @@
 """packed_attention, dot_product_attention: attention as layers, the heads packed along the features.
 
+    y = softmax(q k^T / sqrt(d)) v, head by head
     packed_attention       [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      q | k | v, side by side
     dot_product_attention  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
 
 Kept: x, y and the log-sum-exp of the scores; x and y are what the dense layers around it make and read anyway. With
-`qk_norm` or `rotary` the queries and keys are normalised and turned again in the backward, which takes the norms'
+`qk_norm` or `rotary` the queries and keys are normalised and rotated again in the backward, which takes the norms'
 statistics but no matrix product. The equations are in attention.py.
 Vaswani et al., *Attention Is All You Need* (2017); normalised queries and keys: Dehghani et al. (2023).
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..annotations import Array, Float, PyTree
 from ..barrier import after
@@ -31,6 +33,7 @@ from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
 from .attention_cudnn import check_options, cudnn_attention
 from .attention_masks import Offset, Window, check_offset, check_window, is_integer, split_mask
+from .checks import check_names
 
 Heads = Float[Array, "... _ _ _"]  # [..., time, heads, features]
 Packed = Float[Array, "... time heads_features"]
@@ -67,7 +70,7 @@ def packed_attention(
       jax.nn; a sliding window of n keys in all is causal with window n - 1.
     - `alibi` adds -slope * distance to the scores. `softcap` makes them softcap * tanh(scores / softcap), before masks.
     - `qk_norm`, such as `rms_norm()`, normalises each head's queries and keys, with parameters of their own;
-      `rotary`, such as `rotary()`, then turns them. Either is a layer on [..., time, heads, d].
+      `rotary`, such as `rotary()`, then rotates them. Either is a layer on [..., time, heads, d].
     - `scale` of the scores is 1 / sqrt(d) by default.
     - `block`, or (block of queries, block of keys), computes the same a pair of blocks at a time, the pairs that the
       causal rule, the offset and the window leave: far fewer bytes, and of causal attention 0.6 of the FLOPs. A length
@@ -184,7 +187,7 @@ def attention_layer(
         return merge_heads(o), (lse, q_kept, k_kept)
 
     def backward(params: Params, x: Any, y: Packed, residuals: Residuals, dy: Packed) -> tuple[Params, PyTree]:
-        # What is computed again waits for dy, or XLA would keep the forward's scores instead.
+        # What is recomputed waits for dy, or XLA would keep the forward's scores instead.
         dy, (x, (lse, q_kept, k_kept)) = after(dy, (x, residuals))
         (q, k, v), mask = split(x)
         of_q, of_k = params_of_each(params, has_params)
@@ -233,8 +236,7 @@ def attention_twins(name: str, block: Block | None, kernel: str, options: ScoreO
 def params_of_each(params: Params, has_params: bool) -> tuple[Params, Params]:
     if not has_params:
         return (), ()
-    if not isinstance(params, dict) or set(params) != {"query", "key"}:
-        raise LayerValueError(f"expected parameters ['key', 'query'], got {describe(params)}")
+    check_names(params, ("query", "key"))
     return params["query"], params["key"]
 
 
@@ -287,4 +289,4 @@ def split_heads(x: Packed, heads: int, what: str = "x") -> Heads:
 
 
 def merge_heads(x: Heads) -> Packed:
-    return x.reshape(*x.shape[:-2], -1)
+    return lax.collapse(x, x.ndim - 2)

@@ -1,15 +1,18 @@
 """pad and crop: borders around the spatial axes of x [..., spatial..., channels].
 
-    mode        before x[0] .. x[n-1]    behind                   how many at most
+    mode        before x[0] .. x[n-1]    after                    at most
     constant    value                    value                    any number
     edge        x[0] x[0] x[0]           x[n-1] x[n-1] x[n-1]     any number
     reflect     x[3] x[2] x[1]           x[n-2] x[n-3] x[n-4]     n - 1
     symmetric   x[2] x[1] x[0]           x[n-1] x[n-2] x[n-3]     n
     wrap        x[n-3] x[n-2] x[n-1]     x[0] x[1] x[2]           n
 
-y = x with borders, an axis after the other; dx is what of dy lies on x, and the borders' dy added to where they were
-copied from, the axes in reverse. crop takes borders away: dx is dy padded with zeros. Kept: nothing but lengths.
-Names as in `numpy.pad`; PyTorch calls edge "replicate" and wrap "circular".
+    y  = x with borders, one axis after another
+    dx = dy without borders, each border's dy added where it was copied from, the axes in reverse
+
+crop cuts borders off: its dx is dy padded with zeros. Kept: nothing but lengths.
+Names as in `numpy.pad` (Harris et al., *Array Programming with NumPy*, 2020); PyTorch calls edge "replicate" and wrap
+"circular".
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from jax import lax
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped
+from ..layer import Layer
 from ..precision import widen
 from ..stateless import stateless
 from ..static import Static
-from ..validation import check_floating, describe
-from .conv_geometry import Pads, Sizes, is_sequence, per_axis
+from ..validation import describe
+from .checks import checked_layer, spatial_sizes
+from .conv_geometry import Pads, is_sequence, per_axis
 
 Images = Float[Array, "..."]
 Widths = int | Sequence[int | tuple[int, int]]
@@ -100,17 +104,17 @@ def copied(n: int, width: int, mode: str, side: int) -> tuple[int, int]:
 
 
 def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
-    """Borders around the last axes but one of x [..., spatial..., channels]; the channels stay as they are.
+    """Add borders around the spatial axes of x [..., spatial..., channels].
 
     widths: for each axis an int or a pair (low, high), as (1, 1) or ((1, 2), (0, 0)); an int alone is one axis.
     mode: "constant" (of `value`), "edge", "reflect", "symmetric" or "wrap", as in `numpy.pad`.
-    Raises if x is no floating array with these axes, or shorter than what a border copies.
+    Raises unless x is floating-point with these axes, as long as what a border copies.
     """
     pairs = check_widths("pad", widths)
     if mode not in MODES:
         raise ValueError(f"pad: expected mode in {MODES}, got {mode!r}")
 
-    def forward(x: Images) -> Images:
+    def check(x: Images) -> None:
         for axis, (n, pair) in enumerate(zip(spatial_sizes(x, len(pairs)), pairs, strict=True)):
             most = {"reflect": n - 1, "symmetric": n, "wrap": n, "edge": max(pair) if n else 0}.get(mode, max(pair))
             if max(pair) > most:
@@ -118,15 +122,9 @@ def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
                     f'expected widths of at most {most} for "{mode}" along spatial axis {axis} of x {describe(x)}, '
                     f"got {pair}"
                 )
-        return pad_forward(x, pairs, mode, value)
 
-    return stateless(
-        forward,
-        functools.partial(pad_backward, widths=pairs, mode=mode),
-        name="pad",
-        needs=(),
-        recompute=functools.partial(pad_forward, widths=pairs, mode=mode, value=value),
-    )
+    forward = functools.partial(pad_forward, widths=pairs, mode=mode, value=value)
+    return checked_layer("pad", check, forward, functools.partial(pad_backward, widths=pairs, mode=mode))
 
 
 def crop_forward(x: Images, widths: Pads) -> Images:
@@ -142,11 +140,11 @@ def crop_backward(widths: Pads, dy: Images) -> Images:
 
 
 def crop(widths: Widths | None = None, *, size: int | Sequence[int] | None = None) -> Layer:
-    """Take `widths` away around the last axes but one of x [..., spatial..., channels], or keep the middle `size`.
+    """Cut `widths` off the spatial axes of x [..., spatial..., channels], or keep the middle `size`.
 
-    widths: for each axis an int or a pair (low, high), as for `pad`. size: the lengths that stay, one for each axis;
-    what goes is halved, the odd one behind, as in ONNX's CenterCropPad. An int alone is one axis.
-    Raises if x is no floating array with these axes, or shorter than what is taken or kept.
+    widths: for each axis an int or a pair (low, high), as for `pad`. size: the lengths to keep, one for each axis;
+    of an odd number to cut, the extra one goes at the end, as in ONNX's CenterCropPad. An int alone is one axis.
+    Raises unless x is floating-point with these axes, longer than what is taken away.
     """
     if (widths is None) == (size is None):
         raise ValueError(f"crop: expected either widths or size, got widths={widths!r} and size={size!r}")
@@ -183,10 +181,3 @@ def check_widths(name: str, widths: Widths) -> Pads:
             f"{name}: expected widths of at least 0, an int or a pair (low, high) for each axis, got {widths!r}"
         )
     return tuple((low, high) for low, high in pairs)
-
-
-def spatial_sizes(x: Shaped, axes: int) -> Sizes:
-    check_floating(x)
-    if x.ndim < axes + 1:
-        raise LayerValueError(f"expected x [..., {axes} spatial axes, channels], got {describe(x)}")
-    return x.shape[-1 - axes : -1]

@@ -1,10 +1,10 @@
-"""pixel_shuffle: channels become places, each element of a block of size r1 x r2 from a channel of its own.
+"""pixel_shuffle: channels become pixels, each element of an r1 x r2 block from a channel of its own.
 
     y[..., h r1 + i, w r2 + j, c] = x[..., h, w, channel(c, i, j)]
     channel(c, i, j) = c r1 r2 + i r2 + j   "CRD", PyTorch's order         (i r2 + j) C + c   "DCR", ONNX's default
 
 x [..., H, W, C r1 r2], y [..., H r1, W r2, C]; likewise with one or three spatial axes. A permutation: dx is
-`pixel_unshuffle` of dy, and the other way round. Kept: nothing.
+`pixel_unshuffle` of dy, and vice versa. Kept: nothing.
 Shi et al., *Real-time single image and video super-resolution using an efficient sub-pixel network* (2016).
 """
 
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped
-from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..layer import Layer
+from ..validation import describe
+from .checks import checked_layer, spatial_sizes
 from .conv_geometry import PerAxis, Sizes, is_sequence, per_axis
 
 Images = Float[Array, "..."]
@@ -50,7 +50,7 @@ def pixel_unshuffle_forward(x: Images, factors: Sizes, mode: str) -> Images:
     )
     order = channel + within if mode == "CRD" else within + channel
     y = jnp.transpose(blocks, (*range(lead), *places, *order))  # [..., H, W, split...]
-    return y.reshape(*x.shape[:lead], *sizes, -1)
+    return y.reshape(*x.shape[:lead], *sizes, x.shape[-1] * math.prod(factors))
 
 
 def pixel_shuffle_backward(dy: Images, factors: Sizes, mode: str) -> Images:
@@ -64,47 +64,34 @@ def pixel_unshuffle_backward(dy: Images, factors: Sizes, mode: str) -> Images:
 def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H, W, C r r] to [..., H r, W r, C]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 
-    mode: "CRD" as PyTorch's PixelShuffle, "DCR" as ONNX's DepthToSpace by default. Raises if x is no floating array
-    with these axes and a number of channels that the block divides.
+    mode: "CRD" as PyTorch's PixelShuffle, "DCR" as ONNX's DepthToSpace by default. Raises unless x is
+    floating-point with these axes and the block divides its channels.
     """
     factors = check_shuffle("pixel_shuffle", factor, mode)
 
-    def forward(x: Images) -> Images:
-        check_axes(x, len(factors))
+    def check(x: Images) -> None:
+        spatial_sizes(x, len(factors))
         if x.shape[-1] % math.prod(factors):
             raise LayerValueError(f"expected a multiple of {math.prod(factors)} channels, got {describe(x)}")
-        return pixel_shuffle_forward(x, factors, mode)
 
-    return stateless(
-        forward,
-        functools.partial(pixel_shuffle_backward, factors=factors, mode=mode),
-        name="pixel_shuffle",
-        needs=(),
-        recompute=functools.partial(pixel_shuffle_forward, factors=factors, mode=mode),
-    )
+    twins = pixel_shuffle_forward, pixel_shuffle_backward
+    return checked_layer("pixel_shuffle", check, *(functools.partial(f, factors=factors, mode=mode) for f in twins))
 
 
 def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H r, W r, C] to [..., H, W, C r r]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 
-    mode: "CRD" as PyTorch's PixelUnshuffle, "DCR" as ONNX's SpaceToDepth. Raises if x is no floating array with these
-    axes and lengths that the block divides.
+    mode: "CRD" as PyTorch's PixelUnshuffle, "DCR" as ONNX's SpaceToDepth. Raises unless x is floating-point
+    with these axes and the block divides its lengths.
     """
     factors = check_shuffle("pixel_unshuffle", factor, mode)
 
-    def forward(x: Images) -> Images:
-        check_axes(x, len(factors))
-        if any(size % r for size, r in zip(x.shape[-1 - len(factors) : -1], factors, strict=True)):
+    def check(x: Images) -> None:
+        if any(size % r for size, r in zip(spatial_sizes(x, len(factors)), factors, strict=True)):
             raise LayerValueError(f"expected spatial lengths that {list(factors)} divide, got {describe(x)}")
-        return pixel_unshuffle_forward(x, factors, mode)
 
-    return stateless(
-        forward,
-        functools.partial(pixel_unshuffle_backward, factors=factors, mode=mode),
-        name="pixel_unshuffle",
-        needs=(),
-        recompute=functools.partial(pixel_unshuffle_forward, factors=factors, mode=mode),
-    )
+    twins = pixel_unshuffle_forward, pixel_unshuffle_backward
+    return checked_layer("pixel_unshuffle", check, *(functools.partial(f, factors=factors, mode=mode) for f in twins))
 
 
 def check_shuffle(name: str, factor: int | Sequence[int], mode: str) -> Sizes:
@@ -114,9 +101,3 @@ def check_shuffle(name: str, factor: int | Sequence[int], mode: str) -> Sizes:
     if not 1 <= axes <= 3:
         raise ValueError(f"{name}: expected a factor for 1, 2 or 3 spatial axes, got {factor!r}")
     return per_axis(name, "factor", factor, axes)
-
-
-def check_axes(x: Shaped, axes: int) -> None:
-    check_floating(x)
-    if x.ndim < axes + 1:
-        raise LayerValueError(f"expected x [..., {axes} spatial axes, channels], got {describe(x)}")

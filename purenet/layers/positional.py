@@ -1,6 +1,6 @@
-"""learned_positions, sinusoidal_positions: a vector for each position t is added to x, y = x + P_t.
+"""learned_positions, sinusoidal_positions: a vector for each position t is added to x.
 
-    x, y     [..., time, features]
+    y_t = x_t + P_t                         x, y [..., time, features]
     learned  P [length, features] is a parameter;  dP_t = sum of dy_t over the leading axes, 0 beyond `time`
     sinusoidal  P_t,2i = sin(t / base^(2i / features)),  P_t,2i+1 = cos(t / base^(2i / features))
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.nn.initializers import Initializer, normal
 
 from ..annotations import Array, Float, Integer
@@ -22,7 +23,8 @@ from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
 from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_features, check_names, checked_layer
 
 Sequence = Float[Array, "... time features"]
 Table = dict[str, Array]
@@ -59,8 +61,7 @@ def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializ
 
     def forward(params: Table, x: Sequence) -> Sequence:
         check_fits(x)
-        if not isinstance(params, dict) or set(params) != {"embedding"}:
-            raise LayerValueError(f"expected parameters ['embedding'], got {describe(params)}")
+        check_names(params, ("embedding",))
         if params["embedding"].shape != (length, x.shape[-1]):
             raise LayerValueError(
                 f"expected embedding [{length}, {x.shape[-1]}] for x {describe(x)}, got {describe(params['embedding'])}"
@@ -91,7 +92,7 @@ def sinusoidal_positions_forward(
     time, features = x.shape[-2:]
     angles = position_angles(jnp.arange(offset, offset + time), features, base, wide_dtype(x.dtype))
     waves = jnp.sin(angles), jnp.cos(angles)  # [time, ceil(features / 2)] each
-    table = jnp.stack(waves, -1).reshape(time, -1) if interleaved else jnp.concatenate(waves, -1)
+    table = lax.collapse(jnp.stack(waves, -1), 1) if interleaved else jnp.concatenate(waves, -1)
     return x + jnp.broadcast_to(table[:, :features].astype(x.dtype), x.shape)
 
 
@@ -102,23 +103,13 @@ def sinusoidal_positions_backward(dy: Sequence) -> Sequence:
 def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
     """y = x + sines and cosines of the positions offset, offset + 1, ...; x [..., time, features].
 
-    Sines stand at even and cosines at odd features, as in the paper; with interleaved=False sines come first and
-    cosines after them. No parameters; any number of features.
+    Sines are the even and cosines the odd features, as in the paper; with interleaved=False all sines come first,
+    then the cosines. No parameters; any number of features.
     """
     check_base("sinusoidal_positions", base)
     options = {"base": base, "offset": offset, "interleaved": interleaved}
-
-    def forward(x: Sequence) -> Sequence:
-        check_sequence(x)
-        return sinusoidal_positions_forward(x, **options)
-
-    return stateless(
-        forward,
-        sinusoidal_positions_backward,
-        name="sinusoidal_positions",
-        needs=(),
-        recompute=functools.partial(sinusoidal_positions_forward, **options),
-    )
+    forward = functools.partial(sinusoidal_positions_forward, **options)
+    return checked_layer("sinusoidal_positions", check_sequence, forward, sinusoidal_positions_backward)
 
 
 def position_angles(
@@ -136,6 +127,4 @@ def check_base(name: str, base: float) -> None:
 
 
 def check_sequence(x: Shaped) -> None:
-    check_floating(x)
-    if x.ndim < 2:
-        raise LayerValueError(f"expected x [..., time, features], got {describe(x)}")
+    check_features(x, "time", "features")

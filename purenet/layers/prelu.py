@@ -1,11 +1,11 @@
-"""prelu: leaky_relu with a slope that is learnt, one for all elements, one a channel, or one an element.
+"""prelu: leaky_relu with a learned slope: one for all elements, one per channel, or one per element.
 
     y = x for x >= 0, else slope x;  x, y [..., shape], slope [shape]
     dx     = dy for x >= 0, else slope dy
     dslope = sum over the leading axes where x < 0 of x dy
 
 At zero dx = dy and dslope = 0, as in jax.nn.leaky_relu and here (PyTorch takes the slope's side for dx).
-Kept: x. y does not tell x where the slope is zero or negative, and dslope reads x; y is recomputed from x.
+Kept: x, which dslope reads and a slope of zero or less hides from y; y is recomputed from x.
 He et al., *Delving Deep into Rectifiers* (2015); numbers of ONNX PRelu.
 """
 
@@ -19,6 +19,7 @@ from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
 from ..validation import check_floating, describe
+from .checks import check_names
 
 Floats = Float[Array, "..."]
 
@@ -40,8 +41,8 @@ def prelu_backward(params: dict[str, Array], x: Floats, dy: Floats) -> tuple[dic
 def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
     """y = x for x >= 0, else slope x. Parameter: slope, of the shape of the last `axes` axes of x, starting at `init`.
 
-    axes = 0: one slope for all; 1: one a channel; all of an example's: one an element.
-    Raises if x is no floating array or its last axes are not the slope's.
+    axes = 0: one slope for all; 1: one per channel; all axes of an example: one per element.
+    Raises unless x is floating-point and its last axes are the slope's.
     """
     if not isinstance(axes, int) or axes < 0:
         raise ValueError(f"prelu: expected axes as a number of axes of the slope, got {axes!r}")
@@ -54,8 +55,7 @@ def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
 
     def forward(params: Params, x: Floats) -> Floats:
         check_floating(x)
-        if not isinstance(params, dict) or set(params) != {"slope"}:
-            raise LayerValueError(f"expected parameters ['slope'], got {describe(params)}")
+        check_names(params, ("slope",))
         slope = params["slope"]
         if slope.ndim != axes or x.ndim < axes or slope.shape != x.shape[x.ndim - axes :]:
             raise LayerValueError(f"expected a slope of the last {axes} axes of x {describe(x)}, got {describe(slope)}")

@@ -1,6 +1,10 @@
-"""reshape, flatten and swap_axes: the same elements under another shape or in another order, so dx is dy put back.
+"""reshape, flatten, swap_axes: the same elements in another shape or order.
+
+    y  = x.reshape(shape),    dx = dy.reshape(x.shape)
+    y  = swap(x),             dx = swap(dy)
 
 Kept: the shape of x, which costs nothing at run time, or nothing.
+Harris et al., *Array Programming with NumPy* (2020), whose names these are.
 """
 
 from __future__ import annotations
@@ -13,13 +17,16 @@ import jax.numpy as jnp
 from ..annotations import Array
 from ..errors import LayerValueError
 from ..layer import Layer
-from ..stateless import stateless
 from ..static import Static
 from ..validation import describe
+from .checks import checked_layer
 
 
 def reshape_forward(x: Array, shape: tuple[int, ...], start: int) -> tuple[Array, Static]:
-    lead = x.shape[:start] if start >= 0 else x.shape[: x.ndim + start]
+    lead, taken = x.shape[:start], x.shape[start:]
+    if -1 in shape:  # counted here: an empty x leaves it open
+        length = math.prod(taken) // math.prod(size for size in shape if size >= 0)
+        shape = tuple(length if size < 0 else size for size in shape)
     return x.reshape(lead + shape), Static(x.shape)
 
 
@@ -34,7 +41,7 @@ def reshape(*shape: int, start: int = 1) -> Layer:
     axes: `reshape(8, 8, 1, start=-1)` works on one example [64] as on a batch [..., 64].
     """
     if not all(isinstance(size, int) and size >= -1 for size in shape) or shape.count(-1) > 1:
-        raise ValueError(f"reshape: expected lengths, one of them at most -1, got {shape!r}")
+        raise ValueError(f"reshape: expected lengths, at most one of them -1, got {shape!r}")
     return shaped("reshape", shape, start)
 
 
@@ -47,7 +54,7 @@ def flatten(start: int = 1) -> Layer:
 
 
 def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
-    def forward(x: Array) -> tuple[Array, Static]:
+    def check(x: Array) -> None:
         if not -x.ndim <= start < max(x.ndim, 1):
             raise LayerValueError(f"expected x with an axis {start} to start from, got {describe(x)}")
         taken = x.shape[start:]
@@ -55,12 +62,9 @@ def shaped(name: str, shape: tuple[int, ...], start: int) -> Layer:
         fits = known == math.prod(taken) if -1 not in shape else known > 0 and math.prod(taken) % known == 0
         if not fits:
             raise LayerValueError(f"cannot give axes {list(taken)} the shape {list(shape)}: x is {describe(x)}")
-        return reshape_forward(x, shape, start)
 
-    def recompute(x: Array, x_shape: Static) -> Array:
-        return reshape_forward(x, shape, start)[0]
-
-    return stateless(forward, reshape_backward, name=name, needs=(), keeps=("shape",), recompute=recompute)
+    forward = functools.partial(reshape_forward, shape=shape, start=start)
+    return checked_layer(name, check, forward, reshape_backward, keeps=("shape",))
 
 
 def swap_axes_forward(x: Array, first: int, second: int) -> Array:
@@ -79,10 +83,9 @@ def swap_axes(first: int, second: int) -> Layer:
         if not isinstance(axis, int) or isinstance(axis, bool):
             raise ValueError(f"swap_axes: expected axes as numbers, got {first!r} and {second!r}")
 
-    def forward(x: Array) -> Array:
+    def check(x: Array) -> None:
         if not all(-x.ndim <= axis < x.ndim for axis in (first, second)):
             raise LayerValueError(f"expected x with axes {first} and {second} to exchange, got {describe(x)}")
-        return swap_axes_forward(x, first, second)
 
-    backward = functools.partial(swap_axes_backward, first=first, second=second)
-    return stateless(forward, backward, name="swap_axes", needs=(), recompute=forward)
+    twins = (functools.partial(f, first=first, second=second) for f in (swap_axes_forward, swap_axes_backward))
+    return checked_layer("swap_axes", check, *twins)

@@ -1,11 +1,11 @@
-"""rms_norm: each example scaled over its last axis by its root mean square, then by a learnt scale; not centred.
+"""rms_norm: each example scaled over its last axis by its root mean square, then by a learned scale; not centred.
 
     xhat = x rstd,  rstd = 1 / sqrt(E[x^2] + eps),  E over the last axis
     y    = scale xhat
     dscale = sum dy xhat over the leading axes
     dx     = rstd dxhat - x rstd^3 E[dxhat x],  dxhat = scale dy
 
-The second term of dx is the path through rstd. Kept: x and rstd, one number an example; y is recomputed from them.
+The second term of dx is the path through rstd. Kept: x and rstd, one number per example; y is recomputed from them.
 Statistics and sums are at least float32. Zhang & Sennrich, *Root Mean Square Layer Normalization* (2019).
 """
 
@@ -18,7 +18,7 @@ from ..annotations import Array, Float
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
-from .layer_norm import check_input
+from .checks import check_features
 from .scale_and_bias import (
     check_scale_and_bias,
     init_scale_and_bias,
@@ -61,21 +61,21 @@ def rms_norm_backward(
 def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
     """Divide [..., features] by its root mean square over the last axis. Parameter: scale [features] of ones.
 
-    eps, at least 0, is added to the mean square inside the root. Raises if x is no floating array with a last axis of
-    the parameter's length.
+    eps, at least 0, is added to the mean square inside the root. Raises unless x is floating-point with last axis
+    scale.shape[0].
     """
     if not eps >= 0:
         raise ValueError(f"rms_norm: expected eps of at least 0, got {eps!r}")
     names = names_of(use_scale, use_bias=False)
 
     def init(key: Array, x: Shaped) -> Params:
-        check_input(x)
+        check_features(x)
         return init_scale_and_bias(names, x)
 
     def forward(
         params: Params, x: Float[Array, "... features"]
     ) -> tuple[Float[Array, "... features"], Float[Array, "... 1"]]:
-        check_input(x)
+        check_features(x)
         check_scale_and_bias(params, names, x)
         return rms_norm_forward(params, x, eps)
 

@@ -1,11 +1,11 @@
-"""rotary: each pair of features of each head is turned by an angle that grows with the position t.
+"""rotary: each pair of features of each head is rotated by an angle proportional to the position t.
 
     x, y  [..., time, heads, features]
     y1 = x1 cos(a) - x2 sin(a),   y2 = x1 sin(a) + x2 cos(a),   a = t / base^(2 i / dimensions) for pair i
 
-The pairs are (i, i + dimensions / 2), or neighbours when interleaved; features from `dimensions` on stay as they are.
-A rotation's transpose is the rotation by -a, so dx is dy turned back. Kept: nothing, or the positions where they are
-given; y is recomputed from x. Angles and rotations are computed in float32 at least.
+The pairs are (i, i + dimensions / 2), or neighbours when interleaved; features from `dimensions` on are unchanged.
+A rotation's transpose is the rotation by -a, so dx is dy rotated back. Kept: nothing, or the positions where they
+are given; y is recomputed from x. Angles and rotations are computed in float32 at least.
 Su et al., *RoFormer* (2021); pairs of halves: GPT-NeoX and Llama; of neighbours: the paper and GPT-J.
 """
 
@@ -20,7 +20,8 @@ from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype
 from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_features
 from .positional import check_base, position_angles
 
 Heads = Float[Array, "... time heads features"]
@@ -47,10 +48,10 @@ def rotary_backward(cosines: Waves, sines: Waves, dy: Heads, interleaved: bool =
 def rotary(
     *, base: float = 10000.0, dimensions: int | None = None, interleaved: bool = False, offset: int = 0
 ) -> Layer:
-    """Turn x [..., time, heads, features] by its positions; the input is x or (x, positions).
+    """Rotate x [..., time, heads, features] by its positions; the input is x or (x, positions).
 
     - The positions are offset, offset + 1, ...; given ones are integers [..., time] and `offset` is added to them.
-    - Of the features the first `dimensions` are turned, all by default; their number is even.
+    - The first `dimensions` features, an even number, are rotated; all by default.
     - Pairs are halves (GPT-NeoX, Llama) or, interleaved, neighbours (GPT-J).
     """
     check_base("rotary", base)
@@ -80,9 +81,7 @@ def rotary(
 
 
 def check_input(x: Shaped, positions: Any, dimensions: int | None) -> None:
-    check_floating(x)
-    if x.ndim < 3:
-        raise LayerValueError(f"expected x [..., time, heads, features], got {describe(x)}")
+    check_features(x, "time", "heads", "features")
     if dimensions is None and x.shape[-1] % 2:
         raise LayerValueError(f"expected an even number of features to turn in pairs, got {describe(x)}")
     if dimensions is not None and x.shape[-1] < dimensions:

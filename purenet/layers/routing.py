@@ -54,31 +54,35 @@ def routing_backward(logits: Logits, chosen: Chosen, dgates: Gates, renormalise:
 
 def load_balancing_forward(logits: Logits, chosen: Chosen) -> Scalar:
     experts = logits.shape[-1]
-    mean = jnp.mean(jax.nn.softmax(widen(logits)).reshape(-1, experts), 0)  # [experts]
+    mean = jnp.sum(jax.nn.softmax(widen(logits)).reshape(-1, experts), 0) / tokens_of(logits)  # [experts]
     return experts * jnp.sum(shares(chosen, experts, mean.dtype) * mean)
 
 
 def load_balancing_backward(logits: Logits, chosen: Chosen, dloss: Scalar) -> Logits:
     probabilities = jax.nn.softmax(widen(logits))
-    experts, tokens = logits.shape[-1], math.prod(logits.shape[:-1])
+    experts = logits.shape[-1]
     # loss = experts * sum(shares * mean(probabilities))
     dmean = experts * dloss * shares(chosen, experts, dloss.dtype)  # [experts]
-    dprobabilities = jnp.broadcast_to(dmean.astype(probabilities.dtype) / tokens, logits.shape)
+    dprobabilities = jnp.broadcast_to(dmean.astype(probabilities.dtype) / tokens_of(logits), logits.shape)
     return softmax_backward(probabilities, dprobabilities, -1).astype(logits.dtype)
 
 
 def shares(chosen: Chosen, experts: int, dtype: jnp.dtype) -> Float[Array, " experts"]:
     """The part of the tokens that chose each expert."""
-    tokens = math.prod(chosen.shape[:-1])
-    return jnp.bincount(chosen.reshape(-1), length=experts).astype(dtype) / tokens
+    return jnp.bincount(chosen.reshape(-1), length=experts).astype(dtype) / tokens_of(chosen)
+
+
+def tokens_of(logits: Array) -> int:
+    """How many tokens; 1 where there are none, whose losses are 0."""
+    return max(1, math.prod(logits.shape[:-1]))
 
 
 def router_z_forward(logits: Logits) -> Scalar:
-    return jnp.mean(jnp.square(jax.nn.logsumexp(widen(logits), -1)))
+    return jnp.sum(jnp.square(jax.nn.logsumexp(widen(logits), -1))) / tokens_of(logits)
 
 
 def router_z_backward(logits: Logits, dloss: Scalar) -> Logits:
-    wide, tokens = widen(logits), math.prod(logits.shape[:-1])
+    wide = widen(logits)
     z = jax.nn.logsumexp(wide, -1, keepdims=True)  # [..., 1]
     # loss = mean(z^2), and the gradient of z is softmax(logits)
-    return (2 / tokens * dloss.astype(wide.dtype) * z * jax.nn.softmax(wide)).astype(logits.dtype)
+    return (2 / tokens_of(logits) * dloss.astype(wide.dtype) * z * jax.nn.softmax(wide)).astype(logits.dtype)

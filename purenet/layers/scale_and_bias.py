@@ -14,6 +14,7 @@ from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Params, Shaped
 from ..validation import describe
+from .checks import check_names
 
 Floats = Float[Array, "..."]
 
@@ -53,8 +54,7 @@ def init_scale_and_bias(names: tuple[str, ...], x: Shaped, axes: int = 1) -> Par
 
 
 def check_scale_and_bias(params: Params, names: tuple[str, ...], x: Shaped, axes: int = 1) -> None:
-    if not isinstance(params, dict) or set(params) != set(names):
-        raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+    check_names(params, names)
     for name, value in params.items():
         if value.shape != x.shape[x.ndim - axes :]:
             features = ", ".join(map(str, value.shape))

@@ -1,4 +1,4 @@
-"""squeeze_and_excitation: each channel scaled by what all channels are on average over the spatial axes.
+"""squeeze_and_excitation: each channel scaled by a gate computed from the spatial means of all channels.
 
     m = E[x] over the spatial axes                           [..., channels]
     h = m W1 + b1                                            [..., hidden],   hidden = channels / reduction
@@ -7,7 +7,7 @@
     dz = g'(z) sum over the spatial axes of x dy,            down to dm through the two dense layers
     dx = g(z) dy + dm / (number of positions)
 
-Kept: x, and m, h and z, a vector each an example; y is recomputed from x and z. Mean and sum are at least float32.
+Kept: x, and m, h and z, a vector per example each; y is recomputed from x and z. Mean and sum are at least float32.
 Hu, Shen & Sun, *Squeeze-and-Excitation Networks* (2018), with f = relu and g = sigmoid.
 """
 
@@ -24,7 +24,8 @@ from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import check_features, check_names, spatial_sizes
 from .dense import dense, dense_backward, dense_forward
 from .glu import ACTIVATIONS, Activation, check_activation, check_count
 
@@ -100,9 +101,8 @@ def squeeze_and_excitation(
     f, g = ACTIVATIONS[activation], ACTIVATIONS[gate]
 
     def parts(x: Shaped) -> tuple[Layer, Layer]:
-        check_floating(x)
-        if x.ndim <= dimensions:
-            raise LayerValueError(f"expected x with {dimensions} spatial axes and channels, got {describe(x)}")
+        spatial_sizes(x, dimensions)
+        check_features(x, "channels")
         channels = x.shape[-1]
         if hidden is None and channels % reduction:
             raise LayerValueError(f"expected channels that reduction {reduction} divides, got {describe(x)}")
@@ -122,8 +122,7 @@ def squeeze_and_excitation(
         return squeeze_and_excitation_forward(params, x, dimensions, f, g)
 
     def check_parts(params: Params, layers: tuple[Layer, Layer], x: Floats) -> None:
-        if not isinstance(params, dict) or set(params) != {SQUEEZE, EXCITE}:
-            raise LayerValueError(f"expected parameters {sorted((SQUEEZE, EXCITE))}, got {describe(params)}")
+        check_names(params, (SQUEEZE, EXCITE))
         value = jax.ShapeDtypeStruct(x.shape[-1:], x.dtype)
         for part, layer in zip((SQUEEZE, EXCITE), layers, strict=True):
             with layer_scope(part):

@@ -7,7 +7,7 @@
                linear max(0, 1 - |j - c|) at each place j, cubic Keys' cubic of |j - c|, four entries
     dx = M^T dy
 
-What falls outside x counts for its edge. With `antialias` the row of a shrinking axis is 1 / r times as wide.
+Outside x its edge is repeated. With `antialias` the row of a shrinking axis is 1 / r times as wide.
 Kept: the lengths of x, which cost nothing. ONNX's Resize and PyTorch's interpolate.
 Keys, *Cubic convolution interpolation for digital image processing* (1981).
 """
@@ -24,9 +24,9 @@ import numpy as np
 from ..annotations import Array, Float
 from ..errors import LayerValueError
 from ..layer import Layer
-from ..stateless import stateless
 from ..static import Static
 from .axis_matrix import multiply_axes
+from .checks import checked_layer
 from .conv_geometry import Sizes, is_sequence, per_axis
 from .global_pool import check_spatial_axes
 
@@ -149,7 +149,7 @@ def upsample(
     coordinates, rounding (of "nearest"), antialias and exclude_outside as in ONNX's Resize. The defaults are those of
     `jax.image.resize`, enlarging. PyTorch: "nearest" is coordinates="asymmetric", rounding="floor", "nearest-exact"
     the default; align_corners=True is coordinates="align_corners" with a size; antialias goes with exclude_outside.
-    Raises if x is no floating array with these axes, or if nothing is left of one.
+    Raises unless x is floating-point with these axes and no output length is 0.
     """
     if (factor is None) == (size is None):
         raise ValueError(f"upsample: expected either a factor or a size, got factor={factor!r} and size={size!r}")
@@ -167,21 +167,14 @@ def upsample(
     if not 1 <= resizing.axes <= 3:
         raise ValueError(f"upsample: expected a factor or size for 1, 2 or 3 spatial axes, got {factor or size!r}")
 
-    def forward(x: Images) -> tuple[Images, Static]:
+    def check(x: Images) -> None:
         check_spatial_axes(x, resizing.axes)
         outputs = output_sizes(x.shape[-1 - resizing.axes : -1], resizing)
         if 0 in outputs:
             raise LayerValueError(f"expected lengths of at least 1 after resizing, got {list(outputs)} from {x.shape}")
-        return upsample_forward(x, resizing)
 
-    return stateless(
-        forward,
-        functools.partial(upsample_backward, resizing=resizing),
-        name="upsample",
-        needs=(),
-        keeps=("shape",),
-        recompute=lambda x, sizes: upsample_forward(x, resizing)[0],
-    )
+    forward, backward = (functools.partial(f, resizing=resizing) for f in (upsample_forward, upsample_backward))
+    return checked_layer("upsample", check, forward, backward, keeps=("shape",))
 
 
 def check_factors(factor: float | Sequence[float]) -> tuple[float, ...]:

@@ -25,7 +25,8 @@ from jax import lax
 from ..annotations import Array
 from ..errors import LayerValueError
 from ..layer import Shaped
-from ..validation import check_floating, describe
+from ..validation import describe
+from .checks import spatial_sizes
 from .conv_geometry import Padding, Pads, PerAxis, Sizes, check_padding, is_sequence, per_axis, split_pads
 
 
@@ -104,11 +105,7 @@ def lay_axis(
 
 def check_spatial(windows: Windows, x: Shaped) -> None:
     """Raise unless x has the spatial axes and every window reaches into it."""
-    count = len(windows.lengths)
-    check_floating(x)
-    if x.ndim < count + 1:
-        raise LayerValueError(f"expected x [..., {count} spatial axes, channels], got {describe(x)}")
-    sizes = x.shape[-1 - count : -1]
+    sizes = spatial_sizes(x, len(windows.lengths))
     for axis, (size, one) in enumerate(zip(sizes, lay(windows, sizes), strict=True)):
         where = f"along spatial axis {axis} of x {describe(x)}"
         if one.outputs < 1:

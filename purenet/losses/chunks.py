@@ -1,7 +1,7 @@
-"""Chunks of one length along an axis: what is too large to stand in memory at once is computed one after the other.
+"""Chunks of one length along an axis: what is too large for memory is computed a chunk at a time.
 
-Where the length does not divide the axis, the last chunk starts early enough to end with it: it meets some places
-again, which must count only once. Nothing is padded, and nothing is copied but the chunk itself.
+Where the length does not divide the axis, the last chunk starts early enough to end with it: it overlaps the one
+before, and what both hold must count only once. Nothing is padded, and nothing is copied but the chunk itself.
 """
 
 from __future__ import annotations

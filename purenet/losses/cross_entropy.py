@@ -5,7 +5,7 @@
     dlabels  = -(z - log_normalizer) dvalue        for labels that are distributions
 
 The labels are distributions t [..., classes], or integers [...] that stand for one-hot ones. Smoothing mixes t with
-the uniform distribution. Kept: logits, labels and log_normalizer, one number an example; softmax is computed again.
+the uniform distribution. Kept: logits, labels and log_normalizer, one number per example; softmax is recomputed.
 Bishop, *Pattern Recognition and Machine Learning* (2006), section 4.3.4; smoothing: Szegedy et al. (2016).
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..annotations import Array, Bool, Float, Integer
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer
+from ..layers.checks import check_range, widen_integers
 from ..precision import widen
 from ..stateless import stateless
 from ..validation import describe, pair
@@ -91,7 +91,7 @@ def softmax_cross_entropy(
     - `where` is boolean: [...] leaves out whole examples, [..., classes] leaves out classes of each example.
     - `label_smoothing` in [0, 1) mixes the labels with the uniform distribution over the (allowed) classes.
     - Examples with the integer label `ignore_index` are left out. What is left out gets a loss and a gradient of 0,
-      and "mean" divides by the number of examples that are left in; if none is, the loss is 0.
+      and "mean" divides by the number of the others; if there are none, the loss is 0.
     - An integer label outside 0..classes-1 raises when its value is known. Inside jit it is not: the loss is NaN
       and so is the gradient of that example's logits.
     """
@@ -135,7 +135,7 @@ def softmax_cross_entropy(
 
 def prepare_target(targets: Any, logits: Logits, label_smoothing: float, ignore_index: int | None) -> tuple:
     """(target distribution, examples that count or None, classes that count or None)."""
-    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    labels, where = split_where(targets)
     classes, examples = None, where
     if where is not None and where.ndim == logits.ndim:
         classes, examples = where, jnp.any(where, -1)
@@ -148,24 +148,23 @@ def prepare_target(targets: Any, logits: Logits, label_smoothing: float, ignore_
     return target_distribution(labels, widen(logits), label_smoothing, classes), examples, classes
 
 
-def widen_integers(labels: Integer[Array, ...]) -> Integer[Array, ...]:
-    """At least int32: in a narrower dtype the number of classes, or ignore_index, may have no value."""
-    labels = jnp.asarray(labels)
-    return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
-
-
 def cotangent_of_targets(targets: Any, dlabels: Logits) -> Any:
     """Integers and masks have no gradient."""
-    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    labels, where = split_where(targets)
     own = dlabels.astype(labels.dtype) if jnp.issubdtype(labels.dtype, jnp.floating) else None
     return own if where is None else (own, None)
 
 
-def check_labels(logits: Logits, targets: Any, ignore_index: int | None) -> None:
-    """Raise unless labels and mask fit the logits; values are looked at where they are known."""
+def split_where(targets: Any) -> tuple[Any, Any]:
+    """(labels, where), where None for labels alone."""
     if isinstance(targets, tuple) and len(targets) != 2:
         raise LayerTypeError(f"expected labels or a pair (labels, where), got {describe(targets)}")
-    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    return targets if isinstance(targets, tuple) else (targets, None)
+
+
+def check_labels(logits: Logits, targets: Any, ignore_index: int | None) -> None:
+    """Raise unless labels and mask fit the logits; values are looked at where they are known."""
+    labels, where = split_where(targets)
     examples, all_axes = list(logits.shape[:-1]), list(logits.shape)
     if not hasattr(labels, "dtype"):
         raise LayerTypeError(f"expected labels as an array, got {describe(labels)}")
@@ -182,19 +181,4 @@ def check_labels(logits: Logits, targets: Any, ignore_index: int | None) -> None
     if where is not None and (where.dtype != bool or list(where.shape) not in (examples, all_axes)):
         raise LayerValueError(f"expected where as bool {examples} or {all_axes}, got {describe(where)}")
     if integers:
-        check_label_range(labels, logits.shape[-1], ignore_index)
-
-
-def check_label_range(labels: Integer[Array, ...], classes: int, ignore_index: int | None) -> None:
-    try:
-        known = np.asarray(labels)
-    except jax.errors.TracerArrayConversionError:
-        return
-    wrong = (known < 0) | (known >= classes)
-    if ignore_index is not None:
-        wrong &= known != ignore_index
-    if wrong.any():
-        worst = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise LayerValueError(
-            f"expected labels in 0..{classes - 1} for {classes} classes, got {known[worst]} at {worst}"
-        )
+        check_range(labels, logits.shape[-1], "labels", ignore_index)

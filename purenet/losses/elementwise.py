@@ -1,5 +1,6 @@
-"""Losses with one value an element: the twins are unreduced, the constructors take the reduction.
+"""Losses with one value per element: the twins are unreduced, the constructors take the reduction.
 
+    y = sum(values) / divisor,  values = f(predictions, targets),  dpredictions = f'(predictions, targets) dy / divisor
     f_forward(predictions, targets) -> values                               all [..., features]
     f_backward(predictions, targets, dvalues) -> (dpredictions, dtargets)
 

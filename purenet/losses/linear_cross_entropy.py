@@ -1,279 +1,43 @@
-"""linear_cross_entropy: output head and softmax cross entropy in one rule, the logits never all there at once.
+"""linear_cross_entropy: output head and softmax cross entropy in one rule, without all logits in memory at once.
 
     z        = softcap tanh((h W + b) / softcap)      h [tokens, d], W [d, vocabulary], z [tokens, vocabulary]
     value    = n - sum_k t_k z_k + z_loss n^2         n = log sum_k exp(z_k), t the (smoothed) one-hot label
     dz       = (softmax(z) (1 + 2 z_loss n) - t) dvalue       d(h W + b) = dz (1 - (z / softcap)^2)
 
-Three rules with one result. Plain: all logits, kept. By tokens: chunk after chunk of tokens, their gradients formed at
-once, in the forward (the loss is a number, so that its backward only scales them); kept: the gradients. By vocabulary:
-n from chunks of columns with a running maximum; kept: n, one number a token, and every chunk of logits made again in
-the backward, a third more arithmetic. 13 and 40 times fewer temporary bytes than jax.grad at 8,192 tokens x 50,304.
+The same result in two ways. By tokens: a chunk of tokens at a time, the gradients computed in the forward (the loss is
+a scalar, so the backward only scales them). By vocabulary: n from chunks of columns with a running maximum; the logits
+are recomputed in the backward, a third more arithmetic. 13x and 40x fewer temporary bytes than jax.grad at 8,192
+tokens x 50,304. Kept: by tokens the gradients; by vocabulary x and n, one number per token.
 By tokens: Hsu et al., *Liger Kernel* (2024). By vocabulary: Wijmans et al., *Cut Your Losses in Large-Vocabulary
 Language Models* (2025); running maximum: Milakov & Gimelshein (2018). z_loss: Chowdhery et al., *PaLM* (2022).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float, Integer
+from ..annotations import Array
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, State
-from ..precision import wide_dtype, widen
+from ..layers.checks import check_names, check_range, widen_integers
+from ..precision import wide_dtype
 from ..stateless import stateless
 from ..static import Static
-from ..validation import check_floating, describe, pair
-from .chunks import Chunks, add_at, equal_chunks, slice_at
-from .cross_entropy import check_label_range, widen_integers
-from .reduction import check_reduction
-
-# kernel [d, vocabulary] or its transpose as embedding [vocabulary, d], and perhaps bias [vocabulary]
-Head = dict[str, Array]
-Hidden = Float[Array, "tokens features"]
-Logits = Float[Array, "tokens columns"]
-Tokens = Float[Array, " tokens"]
-Scalar = Float[Array, ""]
-
-
-class Terms(NamedTuple):
-    """What stands in the loss besides the logits and their labels."""
-
-    label_smoothing: float = 0.0
-    z_loss: float = 0.0
-    softcap: float | None = None
-
-
-class Targets(NamedTuple):
-    """The label and the weight of each token: 1, 0 where it is left out, NaN where the label is out of range.
-
-    The loss is the weighted sum over the tokens by `divisor`, which the gradients are divided by after they are summed:
-    what is rounded to half precision before a product is then not small for the number of tokens alone.
-    """
-
-    labels: Integer[Array, " tokens"]
-    weights: Tokens
-    divisor: Scalar
-
-
-# The logits of some tokens and some columns.
-
-
-def logits_forward(params: Head, hidden: Hidden, softcap: float | None) -> Logits:
-    kernel = params["kernel"] if "kernel" in params else params["embedding"].T  # [d, columns]
-    logits = jnp.matmul(hidden, kernel, preferred_element_type=wide_dtype(hidden.dtype))  # [tokens, columns]
-    if "bias" in params:
-        logits = logits + jnp.broadcast_to(widen(params["bias"]), logits.shape)
-    return logits if softcap is None else softcap * jnp.tanh(logits / softcap)
-
-
-def logits_backward(
-    params: Head, hidden: Hidden, logits: Logits, dlogits: Logits, softcap: float | None
-) -> tuple[Head, Hidden]:
-    """The gradients in at least float32; the factors of the products are in the dtype of `hidden`."""
-    wide = dlogits.dtype
-    if softcap is not None:
-        # logits = softcap * tanh(logits / softcap)
-        dlogits = dlogits * (1 - jnp.square(logits / softcap))
-    narrow = dlogits.astype(hidden.dtype)  # [tokens, columns]
-    # logits = hidden @ kernel + bias, embedding = kernel^T
-    if "kernel" in params:
-        kernel = params["kernel"]
-        dparams = {"kernel": jnp.matmul(hidden.T, narrow, preferred_element_type=wide)}  # [d, columns]
-    else:
-        kernel = params["embedding"].T
-        dparams = {"embedding": jnp.matmul(narrow.T, hidden, preferred_element_type=wide)}  # [columns, d]
-    if "bias" in params:
-        dparams["bias"] = jnp.sum(dlogits, 0)  # [columns]
-    return dparams, jnp.matmul(narrow, kernel.T, preferred_element_type=wide)  # [tokens, d]
-
-
-# The loss of each token, from what a pass over its logits leaves.
-
-
-def values_forward(log_normalizer: Tokens, label_logit: Tokens, mean_logit: Tokens | float, terms: Terms) -> Tokens:
-    target_logit = (1 - terms.label_smoothing) * label_logit + terms.label_smoothing * mean_logit  # sum_k t_k z_k
-    return log_normalizer - target_logit + terms.z_loss * jnp.square(log_normalizer)
-
-
-def values_backward(
-    logits: Logits, targets: Targets, log_normalizer: Tokens, vocabulary: int, terms: Terms, first: Any = 0
-) -> Logits:
-    """The gradient of the weighted sum; the columns start with number `first` of the vocabulary."""
-    columns = first + jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    is_label = targets.labels[:, None] == columns[None]  # [tokens, columns]
-    target = jnp.where(is_label, 1 - terms.label_smoothing, 0.0).astype(logits.dtype)
-    # values = log_normalizer + z_loss * log_normalizer^2 - sum target * logits, log_normalizer = log sum exp(logits)
-    probabilities = jnp.exp(logits - log_normalizer[:, None]) * (1 + 2 * terms.z_loss * log_normalizer)[:, None]
-    dlogits = probabilities - target - terms.label_smoothing / vocabulary
-    weights = targets.weights[:, None]
-    return jnp.where(weights == 0, 0, dlogits * weights)
-
-
-def weighted_sum(values: Tokens, weights: Tokens) -> Scalar:
-    return jnp.sum(jnp.where(weights == 0, 0, values * weights))
-
-
-# Plain: the twin that the other two must equal.
-
-
-def linear_cross_entropy_forward(
-    params: Head, hidden: Hidden, targets: Targets, terms: Terms
-) -> tuple[Scalar, tuple[Logits, Tokens]]:
-    logits = logits_forward(params, hidden, terms.softcap)  # [tokens, vocabulary]
-    log_normalizer = jax.nn.logsumexp(logits, -1)  # [tokens]
-    label_logit = jnp.take_along_axis(logits, targets.labels[:, None], -1)[:, 0]
-    mean_logit = jnp.mean(logits, -1) if terms.label_smoothing else 0.0
-    values = values_forward(log_normalizer, label_logit, mean_logit, terms)
-    return weighted_sum(values, targets.weights) / targets.divisor, (logits, log_normalizer)
-
-
-def linear_cross_entropy_backward(
-    params: Head, hidden: Hidden, targets: Targets, kept: tuple[Logits, Tokens], dy: Scalar, terms: Terms
-) -> tuple[Head, Hidden]:
-    gradients = weighted_sum_backward(params, hidden, targets, *kept, terms)
-    # y = weighted sum / divisor
-    return narrowed(scaled(gradients, dy.astype(targets.divisor.dtype) / targets.divisor), params, hidden.dtype)
-
-
-def weighted_sum_backward(
-    params: Head, hidden: Hidden, targets: Targets, logits: Logits, log_normalizer: Tokens, terms: Terms
-) -> tuple[Head, Hidden]:
-    dlogits = values_backward(logits, targets, log_normalizer, logits.shape[-1], terms)
-    return logits_backward(params, hidden, logits, dlogits, terms.softcap)
-
-
-def scaled(gradients: Any, factor: Scalar) -> Any:
-    return jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
-
-
-def narrowed(gradients: tuple[Head, Hidden], params: Head, dtype: Any) -> tuple[Head, Hidden]:
-    """Each gradient in the dtype of what it belongs to."""
-    dparams, dhidden = gradients
-    return jax.tree.map(lambda gradient, own: gradient.astype(own.dtype), dparams, params), dhidden.astype(dtype)
-
-
-# By tokens: the plain rule for each chunk of tokens, its gradients formed in the forward.
-
-
-def linear_cross_entropy_by_tokens_forward(
-    params: Head, hidden: Hidden, targets: Targets, chunk: int, terms: Terms
-) -> tuple[Scalar, tuple[Head, Hidden]]:
-    """The loss and its gradients for dy = 1, those of the parameters in at least float32."""
-    chunks = equal_chunks(hidden.shape[0], chunk)
-
-    def step(sums: tuple[Scalar, Head, Hidden], k: Any) -> tuple[tuple[Scalar, Head, Hidden], None]:
-        y, dparams, dhidden = sums
-        rows, part = chunk_of_tokens(hidden, targets, chunks, k)
-        value, kept = linear_cross_entropy_forward(params, rows, part, terms)
-        more, drows = weighted_sum_backward(params, rows, part, *kept, terms)
-        drows = (drows / targets.divisor).astype(hidden.dtype)
-        return (y + value, jax.tree.map(jnp.add, dparams, more), add_at(dhidden, drows, chunks, k)), None
-
-    wide = wide_dtype(hidden.dtype)
-    zeros = jnp.zeros((), wide), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide), params), jnp.zeros_like(hidden)
-    (y, dparams, dhidden), _ = lax.scan(step, zeros, chunks.numbers)
-    return y, (scaled(dparams, 1 / targets.divisor), dhidden)
-
-
-def linear_cross_entropy_by_tokens_backward(
-    params: Head, gradients: tuple[Head, Hidden], dy: Scalar
-) -> tuple[Head, Hidden]:
-    return narrowed(scaled(gradients, dy), params, gradients[1].dtype)
-
-
-def linear_cross_entropy_by_tokens_predict(
-    params: Head, hidden: Hidden, targets: Targets, chunk: int, terms: Terms
-) -> Scalar:
-    """The loss alone, no gradients formed."""
-    chunks = equal_chunks(hidden.shape[0], chunk)
-
-    def step(y: Scalar, k: Any) -> tuple[Scalar, None]:
-        return y + linear_cross_entropy_forward(params, *chunk_of_tokens(hidden, targets, chunks, k), terms)[0], None
-
-    return lax.scan(step, jnp.zeros((), wide_dtype(hidden.dtype)), chunks.numbers)[0]
-
-
-def chunk_of_tokens(
-    hidden: Hidden, targets: Targets, chunks: Chunks, k: Any
-) -> tuple[Float[Array, "size features"], Targets]:
-    """The tokens of chunk k; those that were in the chunk before weigh nothing."""
-    labels, weights = (slice_at(x, chunks, k) for x in targets[:2])
-    return slice_at(hidden, chunks, k), Targets(labels, jnp.where(chunks.is_new(k), weights, 0), targets.divisor)
-
-
-# By vocabulary: the normaliser in a running sum over chunks of columns, which the backward makes again.
-
-
-def linear_cross_entropy_by_vocabulary_forward(
-    params: Head, hidden: Hidden, targets: Targets, chunk: int, terms: Terms
-) -> tuple[Scalar, Tokens]:
-    chunks = columns_of(params, chunk)
-    tokens = jnp.zeros(hidden.shape[:1], wide_dtype(hidden.dtype))
-    lowest = jnp.full_like(tokens, jnp.finfo(tokens.dtype).min)
-
-    def step(sums: tuple[Tokens, Tokens, Tokens, Tokens], k: Any) -> tuple[tuple[Tokens, Tokens, Tokens, Tokens], None]:
-        largest, exponentials, label_logit, logit_sum = sums
-        logits = logits_forward(chunk_of_columns(params, chunks, k), hidden, terms.softcap)  # [tokens, length]
-        is_new = chunks.is_new(k)[None]  # [1, length]
-        new_largest = jnp.maximum(largest, jnp.max(logits, -1))
-        new_exponentials = jnp.sum(jnp.where(is_new, jnp.exp(logits - new_largest[:, None]), 0), -1)
-        exponentials = exponentials * jnp.exp(largest - new_largest) + new_exponentials
-        local = targets.labels - chunks.start(k)
-        found = jnp.take_along_axis(logits, local[:, None], -1, mode="clip")[:, 0]
-        label_logit = jnp.where((local >= 0) & (local < chunks.length), found, label_logit)
-        if terms.label_smoothing:
-            logit_sum = logit_sum + jnp.sum(jnp.where(is_new, logits, 0), -1)
-        return (new_largest, exponentials, label_logit, logit_sum), None
-
-    sums, _ = lax.scan(step, (lowest, tokens, tokens, tokens), chunks.numbers)
-    largest, exponentials, label_logit, logit_sum = sums
-    log_normalizer = largest + jnp.log(exponentials)
-    values = values_forward(log_normalizer, label_logit, logit_sum / chunks.size, terms)
-    return weighted_sum(values, targets.weights) / targets.divisor, log_normalizer
-
-
-def linear_cross_entropy_by_vocabulary_backward(
-    params: Head, hidden: Hidden, targets: Targets, log_normalizer: Tokens, dy: Scalar, chunk: int, terms: Terms
-) -> tuple[Head, Hidden]:
-    chunks = columns_of(params, chunk)
-    factor = dy.astype(targets.divisor.dtype) / targets.divisor
-
-    def step(sums: tuple[Head, Hidden], k: Any) -> tuple[tuple[Head, Hidden], None]:
-        dparams, dhidden = sums
-        columns = chunk_of_columns(params, chunks, k)
-        logits = logits_forward(columns, hidden, terms.softcap)  # [tokens, length]
-        dlogits = values_backward(logits, targets, log_normalizer, chunks.size, terms, chunks.start(k))
-        dlogits = jnp.where(chunks.is_new(k)[None], dlogits, 0)
-        more, dpart = logits_backward(columns, hidden, logits, dlogits, terms.softcap)
-        more, _ = narrowed((scaled(more, factor), dpart), columns, hidden.dtype)
-        dparams = {name: add_at(leaf, more[name], chunks, k, axis_of(name)) for name, leaf in dparams.items()}
-        return (dparams, dhidden + dpart), None
-
-    zeros = jax.tree.map(jnp.zeros_like, params), jnp.zeros(hidden.shape, log_normalizer.dtype)
-    (dparams, dhidden), _ = lax.scan(step, zeros, chunks.numbers)
-    return dparams, scaled(dhidden, factor).astype(hidden.dtype)
-
-
-def columns_of(params: Head, chunk: int) -> Chunks:
-    name, leaf = next(iter(params.items()))
-    return equal_chunks(leaf.shape[axis_of(name)], chunk)
-
-
-def chunk_of_columns(params: Head, chunks: Chunks, k: Any) -> Head:
-    return {name: slice_at(leaf, chunks, k, axis_of(name)) for name, leaf in params.items()}
-
-
-def axis_of(name: str) -> int:
-    """The axis of the vocabulary."""
-    return 1 if name == "kernel" else 0
-
-
-# The layer.
+from ..validation import describe, pair
+from .cross_entropy import split_where
+from .linear_chunks import (
+    linear_cross_entropy_by_tokens_backward,
+    linear_cross_entropy_by_tokens_forward,
+    linear_cross_entropy_by_tokens_predict,
+    linear_cross_entropy_by_vocabulary_backward,
+    linear_cross_entropy_by_vocabulary_forward,
+)
+from .linear_logits import Head, Hidden, Scalar, Targets, Terms, Tokens
+from .reduction import check_predictions, check_reduction
 
 AT_LEAST = 512  # tokens or columns in a chunk
 
@@ -293,15 +57,15 @@ def linear_cross_entropy(
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
-    """softmax_cross_entropy of dense(vocabulary), its logits never all there at once.
+    """softmax_cross_entropy of dense(vocabulary), without all logits in memory at once.
 
     - The input is (hidden, labels) or (hidden, (labels, where)): hidden [..., d]; labels are integers [...]; `where`
       is boolean [...] and leaves out tokens.
     - Parameters as those of dense: kernel [d, vocabulary] and, with `use_bias`, bias [vocabulary]. `head_objective`
-      puts this behind a network, `tied` makes the kernel an embedding's.
+      puts this after a network, `tied` makes the kernel an embedding's.
     - `by`: "tokens" takes no more arithmetic than the plain rule, "vocabulary" a third more and fewer bytes still.
-      `chunk` is how many at once, at most (under `vmap`, of each example); without it so many tokens that a chunk of
-      logits is half as large as the kernel, or so many columns that it is as large as `hidden`, but at least 512.
+      `chunk` is the most at once (under `vmap`, per example); by default as many tokens as make a chunk of logits half
+      as large as the kernel, or as many columns as make it as large as `hidden`, but at least 512.
     - `transposed` computes with the kernel's transpose, and saves two copies of it where the kernel is an embedding's
       transpose: `tied(head_objective(body, head), {"head.kernel": "body.embed.embedding.T"})`.
     - `z_loss` adds z_loss * log_normalizer^2 a token; `softcap` bounds logits as softcap * tanh(logits / softcap).
@@ -339,8 +103,8 @@ def linear_cross_entropy(
         facts = Static((x[0].shape, isinstance(x[1], tuple)))
         return y.astype(x[0].dtype), (dparams, dhidden, facts)
 
-    def backward_by_tokens(params: Head, kept: Any, dy: Scalar) -> tuple[Head, Any]:
-        *gradients, facts = kept
+    def backward_by_tokens(params: Head, residuals: Any, dy: Scalar) -> tuple[Head, Any]:
+        *gradients, facts = residuals
         shape, masked = facts.value
         dparams, dhidden = linear_cross_entropy_by_tokens_backward(turned(params), tuple(gradients), dy)
         return turned(dparams), (dhidden.reshape(shape), (None, None) if masked else None)
@@ -370,7 +134,7 @@ def linear_cross_entropy(
 
 
 def prepare_targets(targets: Any, vocabulary: int, ignore_index: int | None, reduction: str, dtype: Any) -> Targets:
-    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    labels, where = split_where(targets)
     labels = widen_integers(labels).reshape(-1)
     counts = jnp.ones(labels.shape, bool) if where is None else where.reshape(-1)
     if ignore_index is not None:
@@ -399,16 +163,13 @@ def check_constructor(
 
 
 def check_hidden(hidden: Any) -> None:
-    check_floating(hidden, "hidden")
+    check_predictions(hidden, "hidden")
     if hidden.ndim == 0:
         raise LayerValueError(f"expected hidden [..., features], got {describe(hidden)}")
-    if hidden.size == 0:
-        raise LayerValueError(f"expected at least one token, got hidden {describe(hidden)}")
 
 
 def check_params(params: Params, names: set[str], hidden: Any, vocabulary: int) -> None:
-    if not isinstance(params, dict) or set(params) != names:
-        raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+    check_names(params, names)
     shapes = {"kernel": (hidden.shape[-1], vocabulary), "bias": (vocabulary,)}
     for name, leaf in params.items():
         if leaf.shape != shapes[name]:
@@ -420,9 +181,7 @@ def check_params(params: Params, names: set[str], hidden: Any, vocabulary: int) 
 
 def check_targets(hidden: Any, targets: Any, vocabulary: int, ignore_index: int | None) -> None:
     """Raise unless labels and mask fit the tokens; values are looked at where they are known."""
-    if isinstance(targets, tuple) and len(targets) != 2:
-        raise LayerTypeError(f"expected labels or a pair (labels, where), got {describe(targets)}")
-    labels, where = targets if isinstance(targets, tuple) else (targets, None)
+    labels, where = split_where(targets)
     tokens = list(hidden.shape[:-1])
     if not hasattr(labels, "dtype") or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise LayerTypeError(
@@ -433,4 +192,4 @@ def check_targets(hidden: Any, targets: Any, vocabulary: int, ignore_index: int 
         raise LayerValueError(f"expected labels {tokens} for hidden {describe(hidden)}, got {describe(labels)}")
     if where is not None and (not hasattr(where, "dtype") or where.dtype != bool or list(where.shape) != tokens):
         raise LayerValueError(f"expected where as bool {tokens}, got {describe(where)}")
-    check_label_range(labels, vocabulary, ignore_index)
+    check_range(labels, vocabulary, "labels", ignore_index)

@@ -74,14 +74,15 @@ def loss_layer(
         facts = Static((predictions.shape, predictions.dtype, targets.dtype))
         return (y, (residual, facts)) if keeps else y
 
-    def layer_backward(kept: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
+    def layer_backward(given: Any, dy: Float[Array, ""]) -> tuple[Floats, Floats]:
         if keeps:
-            residual, facts = kept
+            residual, facts = given
             shape, *dtypes = facts.value
             reads = (residual,)
         else:
-            shape, dtypes = kept[0].shape, [half.dtype for half in kept]
-            reads = tuple(map(widen, kept))
+            predictions, targets = given
+            shape, dtypes = predictions.shape, [predictions.dtype, targets.dtype]
+            reads = widen(predictions), widen(targets)
         shape = shape[:-1] if per_example else shape
         dvalues = reduce_backward(widen(dy), divisor_of(reduction, shape, per_example), shape)
         dpredictions, dtargets = backward(*reads, dvalues)
@@ -95,10 +96,11 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: expected reduction in {REDUCTIONS}, got {reduction!r}")
 
 
-def check_predictions(predictions: Floats) -> None:
-    check_floating(predictions, "predictions")
+def check_predictions(predictions: Floats, what: str = "predictions") -> None:
+    """Raise unless there is something to take a mean of."""
+    check_floating(predictions, what)
     if predictions.size == 0:
-        raise LayerValueError(f"expected at least one example, got an empty batch: predictions {describe(predictions)}")
+        raise LayerValueError(f"expected at least one example, got an empty batch: {what} {describe(predictions)}")
 
 
 def check_targets(predictions: Floats, targets: Floats) -> None:

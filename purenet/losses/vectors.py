@@ -1,9 +1,10 @@
-"""Losses with one value an example, computed over the last axis: predictions and targets [..., features], values [...].
+"""Losses with one value per example, over the last axis: predictions and targets [..., features], values [...].
 
-    kl_divergence      sum_k t_k (log t_k - p_k)      of log-probabilities p and probabilities t
-    cosine_similarity  a b / (|a| |b|)
-    cosine_distance    1 - cosine_similarity
+    kl_divergence      value = sum_k t_k (log t_k - p_k)      of log-probabilities p and probabilities t
+    cosine_similarity  value = a b / (|a| |b|)
+    cosine_distance    value = 1 - cosine_similarity
 
+Kept: predictions and targets.
 Kullback & Leibler (1951); values and names as in optax.
 """
 

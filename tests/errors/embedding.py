@@ -47,12 +47,12 @@ TABLE: Table = {
     "embedding beyond the table": (
         lambda: pn.serial(LOOKUP, pn.dense(2)).init(jax.random.key(0), jnp.array([[0, 4]])),
         ValueError,
-        r"serial\[0\].embedding: expected indices in 0..3 for a table of 4 rows, got 4 at \(0, 1\)",
+        r"serial\[0\].embedding: expected indices in 0..3, got 4 at \(0, 1\)",
     ),
     "embedding below the table": (
         lambda: LOOKUP.forward(ROWS, (), jnp.array([-1]), None),
         ValueError,
-        r"embedding: expected indices in 0..3 .*, got -1 at \(0,\)",
+        r"embedding: expected indices in 0..3, got -1 at \(0,\)",
     ),
     "embedding of another table": (
         forward(LOOKUP, {"embedding": jnp.ones((5, 3))}, TOKENS),

@@ -57,7 +57,7 @@ TABLE: Table = {
     "gpt, beyond the vocabulary": (
         lambda: models.gpt(TINY).predict(drawn(TINY), (), np.full((2, 5), 31)),
         ValueError,
-        r"expected indices in 0..30 for a table of 31 rows, got 31 at \(0, 0\)",
+        r"expected indices in 0..30, got 31 at \(0, 0\)",
     ),
     "gpt, labels beyond the vocabulary": (
         lambda: models.gpt_objective(TINY).forward(drawn(TINY), (), (IDS, np.full((2, 5), 31)), None),
@@ -83,7 +83,7 @@ TABLE: Table = {
     "generate, beyond the vocabulary": (
         written(prompt=np.full((2, 5), 31)),
         ValueError,
-        r"generate: expected indices in 0..30 for a table of 31 rows, got 31 at \(0, 0\)",
+        r"generate: expected indices in 0..30, got 31 at \(0, 0\)",
     ),
     "generate, floats": (written(prompt=np.ones((2, 5))), TypeError, "generate: expected x of an integer dtype"),
     "generate, no prompt": (

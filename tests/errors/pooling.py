@@ -32,7 +32,7 @@ TABLE: Table = {
     "max_pool, rank": (
         forward(pn.max_pool((2, 2)), (), jnp.ones((5, 6))),
         ValueError,
-        r"max_pool: expected x \[..., 2 spatial axes, channels\], got float32 \[5, 6\]",
+        r"max_pool: expected x \[..., height, width, channels\], got float32 \[5, 6\]",
     ),
     "max_pool, integers": (
         forward(pn.max_pool(2), (), jnp.ones((5, 6), jnp.int32)),
@@ -84,7 +84,7 @@ TABLE: Table = {
     "global_avg_pool, rank": (
         forward(pn.global_avg_pool(dimensions=3), (), jnp.ones((5, 6, 2))),
         ValueError,
-        r"global_avg_pool: expected x \[..., 3 spatial axes, channels\]",
+        r"global_avg_pool: expected x \[..., depth, height, width, channels\]",
     ),
     "global_avg_pool, nothing": (
         forward(pn.global_avg_pool(), (), jnp.ones((2, 0, 6, 2))),

@@ -41,7 +41,7 @@ TABLE: Table = {
     "upsample, rank": (
         forward(pn.upsample((2, 2)), (), jnp.ones((5, 6))),
         ValueError,
-        r"upsample: expected x \[..., 2 spatial axes, channels\]",
+        r"upsample: expected x \[..., height, width, channels\]",
     ),
     "pixel_shuffle, channels": (
         forward(pn.serial(pn.pixel_shuffle(2)), [()], IMAGES),
@@ -61,7 +61,7 @@ TABLE: Table = {
     "pixel_unshuffle, rank": (
         forward(pn.pixel_unshuffle(2), (), jnp.ones((4, 4))),
         ValueError,
-        r"pixel_unshuffle: expected x \[..., 2 spatial axes, channels\]",
+        r"pixel_unshuffle: expected x \[..., height, width, channels\]",
     ),
     "pad, mode": (
         lambda: pn.pad(1, mode="circular"),
@@ -86,7 +86,7 @@ TABLE: Table = {
     "pad, rank": (
         forward(pn.pad((1, 1)), (), jnp.ones((4, 4))),
         ValueError,
-        r"pad: expected x \[..., 2 spatial axes, channels\]",
+        r"pad: expected x \[..., height, width, channels\]",
     ),
     "crop, widths and size": (
         lambda: pn.crop(1, size=2),

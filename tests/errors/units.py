@@ -99,7 +99,7 @@ UNITS: Table = {
     "squeeze_and_excitation of too few axes": (
         init(pn.squeeze_and_excitation(2), jnp.ones((3, 8))),
         ValueError,
-        "squeeze_and_excitation: expected x with 2 spatial axes and channels",
+        r"squeeze_and_excitation: expected x \[..., height, width, channels\]",
     ),
     "squeeze_and_excitation of other channels": (
         fresh(pn.squeeze_and_excitation(2), IMAGES, IMAGES[..., :4]),

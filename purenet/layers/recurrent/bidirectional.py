@@ -1,7 +1,8 @@
-"""bidirectional: one layer from the first step on, one from the last step on, their outputs side by side.
+"""bidirectional: one layer from the first step to the last, one in reverse, their outputs concatenated.
 
     y = [forward(x), backward(x)],  dx = the sum of the two gradients
 
+Kept: what the two layers keep.
 Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
 """
 

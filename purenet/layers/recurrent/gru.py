@@ -9,14 +9,13 @@
     recurrent_bias b' [features], only for the reset after the product
 
 PyTorch's order is this one; ONNX and Keras have z, r, h. Of two biases of r, z (or n, reset before) b is the sum.
-Kept: x and y. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product; or they are kept.
+Kept: x and y. The gates are recomputed from x_t and h_{t-1}, a whole chunk in one product; or they are kept.
 Cho et al., *Learning phrase representations using RNN encoder-decoder* (2014).
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -26,18 +25,7 @@ from ...annotations import Array, Float
 from ...layer import Layer
 from ...precision import widen
 from .sequence import Weights, recurrent_layer
-from .through_time import (
-    Carry,
-    Cell,
-    Kept,
-    Lengths,
-    Params,
-    backward_through_time,
-    forward_through_time,
-    outer,
-    product,
-    total,
-)
+from .through_time import Carry, Cell, Params, outer, product, total
 
 Gates = tuple[Array, Array, Array, Array]
 
@@ -112,41 +100,6 @@ def gru_cell(reset_after: bool) -> Cell:
     )
 
 
-def gru_forward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    h: Float[Array, "... features"],
-    lengths: Lengths = None,
-    *,
-    reset_after: bool = True,
-    reverse: bool = False,
-    keep: str = "states",
-) -> tuple[tuple[Float[Array, "... time features"], Float[Array, "... features"]], Kept]:
-    """((all hidden states, the last one), what is kept), from the first hidden state h."""
-    (y, (final,)), kept = forward_through_time(gru_cell(reset_after), params, x, (h,), lengths, reverse, keep)
-    return (y, final), kept
-
-
-def gru_backward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    y: Float[Array, "... time features"],
-    h: Float[Array, "... features"],
-    kept: Kept,
-    dy: Float[Array, "... time features"] | None,
-    dfinal: Float[Array, "... features"],
-    lengths: Lengths = None,
-    *,
-    reset_after: bool = True,
-    reverse: bool = False,
-) -> tuple[Params, Float[Array, "... time in"], Float[Array, "... features"]]:
-    """(dparams, dx, dh): h and dh at the first step, dfinal at the last. dy may be None, for zero."""
-    dparams, dx, (dh,) = backward_through_time(
-        gru_cell(reset_after), params, x, y, (h,), kept, dy, (dfinal,), lengths, reverse
-    )
-    return dparams, dx, dh
-
-
 def gru(
     features: int,
     *,
@@ -171,18 +124,10 @@ def gru(
     if use_bias and reset_after:
         biases["recurrent_bias"] = (1, bias_init)
 
-    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return gru_forward(params, x, carry, lengths, reset_after=reset_after, reverse=reverse, keep=keep)
-
-    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
-        return gru_backward(params, x, y, carry, kept, dy, dfinal, lengths, reset_after=reset_after, reverse=reverse)
-
     return recurrent_layer(
         "gru",
-        forward,
-        backward,
+        gru_cell(reset_after),
         Weights(features, 3, kernel_init, recurrent_init, biases),
-        make_carry=lambda h, zeros: h,
         keep=keep,
         reverse=reverse,
         last_only=last_only,

@@ -8,8 +8,8 @@
     kernel W [in, 4 features],  recurrent_kernel U [features, 4 features],  bias b [4 features]
 
 PyTorch and Keras have this order; ONNX has i, o, f, g. Of two biases b is the sum.
-Kept: x, y and one c a chunk. The gates are computed again from x_t and h_{t-1}, all of a chunk in one product, and
-from them the other c; or they are kept.
+Kept: x, y and one c per chunk. The gates are recomputed from x_t and h_{t-1}, a whole chunk in one product, and the
+other c from them; or the gates are kept.
 Hochreiter & Schmidhuber, *Long short-term memory* (1997), with the forget gate of Gers et al. (2000).
 """
 
@@ -24,20 +24,9 @@ from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 from ...annotations import Array, Float
 from ...layer import Layer
 from .sequence import Weights, recurrent_layer
-from .through_time import (
-    Carry,
-    Cell,
-    Kept,
-    Lengths,
-    Params,
-    backward_through_time,
-    forward_through_time,
-    product,
-    weight_gradients,
-)
+from .through_time import Carry, Cell, Params, product, weight_gradients
 
 Gates = tuple[Array, Array, Array, Array]
-HiddenAndCell = tuple[Float[Array, "... features"], Float[Array, "... features"]]
 
 
 def lstm_gates(params: Params, h: Float[Array, "... features"], a: Float[Array, "... four"]) -> Gates:
@@ -69,44 +58,7 @@ def lstm_step_backward(
     return (product(dz, params["recurrent_kernel"].T), dc * f), dz
 
 
-def lstm_cell() -> Cell:
-    return Cell(
-        gates=lstm_gates,
-        update=lstm_update,
-        step_backward=lstm_step_backward,
-        weights=weight_gradients,
-    )
-
-
-def lstm_forward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    carry: HiddenAndCell,
-    lengths: Lengths = None,
-    *,
-    reverse: bool = False,
-    keep: str = "states",
-) -> tuple[tuple[Float[Array, "... time features"], HiddenAndCell], Kept]:
-    """((all hidden states, the last pair of states), what is kept), from the pair `carry`."""
-    (y, (h, c)), kept = forward_through_time(lstm_cell(), params, x, carry, lengths, reverse, keep)
-    return (y, (h, c)), kept
-
-
-def lstm_backward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    y: Float[Array, "... time features"],
-    carry: HiddenAndCell,
-    kept: Kept,
-    dy: Float[Array, "... time features"] | None,
-    dfinal: HiddenAndCell,
-    lengths: Lengths = None,
-    *,
-    reverse: bool = False,
-) -> tuple[Params, Float[Array, "... time in"], HiddenAndCell]:
-    """(dparams, dx, dcarry): carry and dcarry at the first step, dfinal at the last. dy may be None, for zero."""
-    dparams, dx, (dh, dc) = backward_through_time(lstm_cell(), params, x, y, carry, kept, dy, dfinal, lengths, reverse)
-    return dparams, dx, (dh, dc)
+LSTM = Cell(lstm_gates, lstm_update, lstm_step_backward, weight_gradients)
 
 
 def lstm(
@@ -124,17 +76,17 @@ def lstm(
 ) -> Layer:
     """Long short-term memory, from [..., time, in] to [..., time, features], the gates in the order i, f, g, o.
 
-    x may be a pair (inputs, lengths) with integer lengths [...]: from an example's length on its states stay, outputs
-    and the gradient of the inputs are zero; with `reverse` it starts at its own end. `last_only` gives the state after
-    the last step taken, [..., features]. States start from zeros; with `stateful` they live in the layer's state and
-    go on from call to call of `forward`, without gradient across (truncated back-propagation through time), and
-    `predict` starts from them. The batch is then that of `init`; zeros in the state start anew.
+    x may be a pair (inputs, lengths) with integer lengths [...]: past an example's length its states stay, and outputs
+    and input gradients are zero; with `reverse` each example starts at its own end. `last_only` returns the state
+    after the last step, [..., features]. States start at zero; with `stateful` they live in the layer's state and
+    carry over from one call of `forward` to the next, without gradient (truncated back-propagation through time),
+    and `predict` starts from them. The batch is then that of `init`; to restart, set the state to zeros.
 
     Parameters: kernel [in, 4 features], recurrent_kernel [features, 4 features], bias [4 features], initialised gate
     by gate. `unit_forget_bias` adds 1 to the bias of the forget gate.
 
-    `keep`: "states" keeps y and a cell state each chunk, and computes the gates again; "gates" keeps them, four times
-    the bytes of y, at least float32, and computes nothing again: no more matrix products than autodiff.
+    `keep`: "states" keeps y and a cell state per chunk, and recomputes the gates; "gates" keeps them, four times the
+    bytes of y, at least float32, and recomputes nothing: no more matrix products than autodiff.
     """
     if unit_forget_bias and not use_bias:
         raise ValueError("lstm: expected use_bias with unit_forget_bias, got use_bias=False")
@@ -143,18 +95,11 @@ def lstm(
         drawn = bias_init(key, shape, dtype)
         return drawn.at[features : 2 * features].add(1) if unit_forget_bias else drawn
 
-    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return lstm_forward(params, x, carry, lengths, reverse=reverse, keep=keep)
-
-    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
-        return lstm_backward(params, x, y, carry, kept, dy, dfinal, lengths, reverse=reverse)
-
     return recurrent_layer(
         "lstm",
-        forward,
-        backward,
+        LSTM,
         Weights(features, 4, kernel_init, recurrent_init, {"bias": (4, own_bias_init)} if use_bias else {}),
-        make_carry=lambda h, zeros: (h, zeros),
+        states=2,
         keep=keep,
         keeps=("cells",),
         reverse=reverse,

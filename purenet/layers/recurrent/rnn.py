@@ -7,14 +7,13 @@
     kernel W [in, features],  recurrent_kernel U [features, features],  bias b [features]
 
 Kept: x and y. Both derivatives are read off the output: 1 - h^2, and h > 0; in float16 and bfloat16 the tanh is
-computed again from x_t and h_{t-1}, since 1 - h^2 of a rounded h is not the slope.
+recomputed from x_t and h_{t-1}, since 1 - h^2 of a rounded h is not the slope.
 PyTorch's and ONNX's two biases are one here, their sum. Elman, *Finding structure in time* (1990).
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
@@ -23,18 +22,7 @@ from ...annotations import Array, Float
 from ...layer import Layer
 from ...precision import wide_dtype, widen
 from .sequence import Weights, recurrent_layer
-from .through_time import (
-    Carry,
-    Cell,
-    Kept,
-    Lengths,
-    Params,
-    backward_through_time,
-    forward_through_time,
-    product,
-    project,
-    weight_gradients,
-)
+from .through_time import Carry, Cell, Params, product, project, weight_gradients
 
 
 def rnn_gates(
@@ -70,39 +58,6 @@ def rnn_cell(activation: str) -> Cell:
     )
 
 
-def rnn_forward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    h: Float[Array, "... features"],
-    lengths: Lengths = None,
-    *,
-    activation: str = "tanh",
-    reverse: bool = False,
-) -> tuple[Float[Array, "... time features"], Float[Array, "... features"]]:
-    """(all hidden states, the last one), from the first hidden state h."""
-    (y, (final,)), _ = forward_through_time(rnn_cell(activation), params, x, (h,), lengths, reverse)
-    return y, final
-
-
-def rnn_backward(
-    params: Params,
-    x: Float[Array, "... time in"],
-    y: Float[Array, "... time features"],
-    h: Float[Array, "... features"],
-    dy: Float[Array, "... time features"] | None,
-    dfinal: Float[Array, "... features"],
-    lengths: Lengths = None,
-    *,
-    activation: str = "tanh",
-    reverse: bool = False,
-) -> tuple[Params, Float[Array, "... time in"], Float[Array, "... features"]]:
-    """(dparams, dx, dh): h and dh at the first step, dfinal at the last. dy may be None, for zero."""
-    dparams, dx, (dh,) = backward_through_time(
-        rnn_cell(activation), params, x, y, (h,), Kept(borders=()), dy, (dfinal,), lengths, reverse
-    )
-    return dparams, dx, dh
-
-
 def rnn(
     features: int,
     *,
@@ -123,18 +78,10 @@ def rnn(
     if activation not in ("tanh", "relu"):
         raise ValueError(f'rnn: expected activation "tanh" or "relu", got {activation!r}')
 
-    def forward(params: Params, x: Array, carry: Any, lengths: Lengths) -> Any:
-        return rnn_forward(params, x, carry, lengths, activation=activation, reverse=reverse), ()
-
-    def backward(params: Params, x: Array, y: Array, carry: Any, kept: Any, dy: Any, dfinal: Any, lengths: Any) -> Any:
-        return rnn_backward(params, x, y, carry, dy, dfinal, lengths, activation=activation, reverse=reverse)
-
     return recurrent_layer(
         "rnn",
-        forward,
-        backward,
+        rnn_cell(activation),
         Weights(features, 1, kernel_init, recurrent_init, {"bias": (1, bias_init)} if use_bias else {}),
-        make_carry=lambda h, zeros: h,
         reverse=reverse,
         last_only=last_only,
         stateful=stateful,

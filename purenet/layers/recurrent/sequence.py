@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer
 
@@ -16,7 +15,8 @@ from ...errors import LayerTypeError, LayerValueError, layer_scope
 from ...layer import Key, Layer, Residuals, Shaped, State
 from ...precision import wide_dtype
 from ...validation import check_floating, describe
-from .through_time import Lengths, Params
+from ..checks import check_names, check_range
+from .through_time import Carry, Cell, Lengths, Params, backward_through_time, forward_through_time
 
 
 class Weights(NamedTuple):
@@ -49,8 +49,7 @@ class Weights(NamedTuple):
 
     def check(self, params: PyTree, inputs: Array) -> None:
         names = {"kernel", "recurrent_kernel", *self.biases}
-        if not isinstance(params, dict) or set(params) != names:
-            raise LayerValueError(f"expected parameters {sorted(names)}, got {describe(params)}")
+        check_names(params, names)
         columns = self.gates * self.features
         shapes = {name: (gates * self.features,) for name, (gates, _) in self.biases.items()}
         shapes |= {"kernel": (params["kernel"].shape[0], columns), "recurrent_kernel": (self.features, columns)}
@@ -68,30 +67,22 @@ class Weights(NamedTuple):
 
 def recurrent_layer(
     name: str,
-    run: Callable[..., Any],
-    run_backward: Callable[..., Any],
+    cell: Cell,
     weights: Weights,
     *,
-    make_carry: Callable[[Array, Array], Any],
+    states: int = 1,
     keep: str = "states",
     keeps: tuple[str, ...] = (),
     reverse: bool,
     last_only: bool,
     stateful: bool,
 ) -> Layer:
-    """A layer of twins through time.
-
-        run(params, inputs, carry, lengths) -> ((y, final carry), kept)
-        run_backward(params, inputs, y, carry, kept, dy, dfinal, lengths) -> (dparams, dinputs, dcarry)
-
-    `make_carry(h, zeros)` is the carry with hidden state h and nothing else.
-    """
+    """The layer of a cell whose carry is a tuple of so many states [..., features], the first one its output."""
     check_options(name, weights.features, keep, reverse, stateful)
     path = f"reversed_{name}" if reverse else name
 
-    def zero_carry(inputs: Shaped) -> Any:
-        zeros = jnp.zeros((*inputs.shape[:-2], weights.features), wide_dtype(inputs.dtype))
-        return make_carry(zeros, zeros)
+    def zero_carry(inputs: Shaped) -> Carry:
+        return (jnp.zeros((*inputs.shape[:-2], weights.features), wide_dtype(inputs.dtype)),) * states
 
     def init(key: Array, x: PyTree) -> tuple[Params, State]:
         with layer_scope(path):
@@ -106,32 +97,34 @@ def recurrent_layer(
         check_state(state, inputs, zero_carry(inputs))
         return inputs, state, lengths
 
-    def output(inputs: Array, y: Array, final: Any) -> Array:
-        return jax.tree.leaves(final)[0].astype(inputs.dtype) if last_only else y
+    def output(inputs: Array, y: Array, final: Carry) -> Array:
+        return final[0].astype(inputs.dtype) if last_only else y
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[Array, State, Residuals]:
         with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
-            (y, final), kept = run(params, inputs, carry, lengths)
-            residuals = kept, y if last_only else None, carry if stateful else None
+            (y, final), of_chunks = forward_through_time(cell, params, inputs, carry, lengths, reverse, keep)
+            residuals = of_chunks, y if last_only else None, carry if stateful else None
             # Truncated back-propagation through time: no gradient from one call into the one before.
             return output(inputs, y, final), lax.stop_gradient(final) if stateful else state, residuals
 
-    def backward(params: Params, x: PyTree, y: Array | None, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
+    def backward(params: Params, x: PyTree, y: Any, residuals: Residuals, dy: Any) -> tuple[Params, PyTree]:
         inputs, lengths = split_lengths(x)
-        kept, states, carry = residuals
+        of_chunks, hidden, carry = residuals
         with layer_scope(path):
             start = carry if stateful else zero_carry(inputs)
             dfinal = zero_carry(inputs)
             if last_only:  # y = h of the final carry
-                y, dfinal, dy = states, make_carry(dy, jax.tree.leaves(dfinal)[0]), None
-            dparams, dinputs, _ = run_backward(params, inputs, y, start, kept, dy, dfinal, lengths)
+                y, dfinal, dy = hidden, (dy, *dfinal[1:]), None
+            dparams, dinputs, _ = backward_through_time(
+                cell, params, inputs, y, start, of_chunks, dy, dfinal, lengths, reverse
+            )
         return dparams, (dinputs, None) if isinstance(x, tuple) else dinputs
 
     def predict(params: Params, state: State, x: PyTree) -> Array:
         with layer_scope(path):
             inputs, carry, lengths = start(params, state, x)
-            (y, final), _ = run(params, inputs, carry, lengths)
+            (y, final), _ = forward_through_time(cell, params, inputs, carry, lengths, reverse)
             return output(inputs, y, final)
 
     return Layer(
@@ -168,8 +161,8 @@ def check_input(x: PyTree) -> tuple[Any, Any]:
         raise LayerTypeError(f"expected x as one array or a pair (inputs, lengths), got {describe(x)}")
     inputs, lengths = split_lengths(x)
     check_floating(inputs, "inputs" if isinstance(x, tuple) else "x")
-    if inputs.ndim < 2 or inputs.shape[-2] < 1:
-        raise LayerValueError(f"expected x [..., time, in] with at least one step, got {describe(inputs)}")
+    if inputs.ndim < 2 or 0 in inputs.shape[-2:]:
+        raise LayerValueError(f"expected x [..., time, in] with at least one step and feature, got {describe(inputs)}")
     if isinstance(x, tuple):
         check_lengths(lengths, inputs)
     return inputs, lengths
@@ -183,14 +176,7 @@ def check_lengths(lengths: Any, inputs: Shaped) -> None:
     *leading, time, _ = inputs.shape
     if list(lengths.shape) != leading:
         raise LayerValueError(f"expected lengths {leading} for inputs {list(inputs.shape)}, got {describe(lengths)}")
-    if isinstance(lengths, jax.ShapeDtypeStruct):
-        return
-    try:
-        known = np.asarray(lengths)
-    except jax.errors.TracerArrayConversionError:
-        return
-    if np.any((known < 0) | (known > time)):
-        raise LayerValueError(f"expected lengths in 0..{time} for {time} steps, got {known.min()} to {known.max()}")
+    check_range(lengths, time + 1, "lengths")
 
 
 def check_state(state: State, inputs: Array, expected: Any) -> None:

@@ -1,13 +1,15 @@
 """stacked_rnn: recurrent layers on top of each other, all with the lengths of the same examples.
 
-    y_k = f_k(y_{k-1}, lengths),  y_0 = inputs
+    y_k = f_k(y_{k-1}, lengths),  y_0 = inputs,  k = 1 .. number of layers
 
-This is `serial` of layers that hand the lengths on beside their output. What stands between recurrent layers and sees
-no lengths, such as dropout, is put in by `without_lengths`.
+It is `serial` of layers that pass the lengths on beside their output. `without_lengths` does so with a layer that
+takes none, such as dropout or an embedding. Kept: what the plan of `serial` says.
+Sutskever, Vinyals & Le, *Sequence to Sequence Learning with Neural Networks* (2014), section 2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...annotations import PyTree
@@ -20,32 +22,51 @@ from .sequence import split_lengths
 def stacked_rnn(*layers: Layer) -> Layer:
     """One layer after the other on x, an array or a pair (inputs, lengths) whose lengths each of them gets.
 
-    `stacked_rnn(lstm(64), without_lengths(dropout(0.2)), lstm(64))`; y is the last layer's output alone.
+    `stacked_rnn(lstm(64), without_lengths(dropout(0.2)), lstm(64))`; y is the last layer's output, without lengths.
     """
     if not layers:
         raise ValueError("stacked_rnn: expected at least one layer, got none")
-    return serial(*map(handing_on_lengths, layers[:-1]), layers[-1])
+    return serial(*map(with_lengths, layers[:-1]), output_alone(layers[-1]))
 
 
-def handing_on_lengths(layer: Layer) -> Layer:
-    """The layer with output (y, lengths) where its x is (inputs, lengths)."""
+def without_lengths(layer: Layer) -> Layer:
+    """The layer on the inputs alone: x = (inputs, lengths) becomes (layer(inputs), lengths), an array layer(x).
 
-    def hand_on(x: PyTree, y: PyTree) -> PyTree:
-        return (y, x[1]) if isinstance(x, tuple) else y
+    `serial(without_lengths(embedding(100, 64)), lstm(64))` takes (tokens, lengths).
+    """
+    return with_lengths(on_inputs(layer))
+
+
+def with_lengths(layer: Layer) -> Layer:
+    """The layer with output (y, lengths) where its x is (inputs, lengths); one that has it already stays as it is."""
+
+    def pass_on(x: PyTree, y: PyTree) -> PyTree:
+        return (split_lengths(y)[0], x[1]) if isinstance(x, tuple) else y
+
+    return with_output(layer, pass_on)
+
+
+def output_alone(layer: Layer) -> Layer:
+    """The layer without lengths beside its output."""
+    return with_output(layer, lambda x, y: split_lengths(y)[0] if isinstance(x, tuple) else y)
+
+
+def with_output(layer: Layer, change: Callable[[PyTree, PyTree], PyTree]) -> Layer:
+    """The layer with change(x, y) for y: with lengths or without, which its backward leaves aside."""
 
     def forward(params: Params, state: State, x: PyTree, key: Key) -> tuple[PyTree, State, Residuals]:
         y, state, residuals = layer.forward(params, state, x, key)
-        return hand_on(x, y), state, residuals
+        return change(x, y), state, residuals
 
     def backward(params: Params, x: PyTree, y: PyTree, residuals: Residuals, dy: PyTree) -> tuple[Params, PyTree]:
         return layer.backward(params, x, split_lengths(y)[0], residuals, split_lengths(dy)[0])
 
     def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:
         assert layer.recompute is not None
-        return hand_on(x, layer.recompute(params, x, residuals))
+        return change(x, layer.recompute(params, x, residuals))
 
     def predict(params: Params, state: State, x: PyTree) -> PyTree:
-        return hand_on(x, layer.predict(params, state, x))
+        return change(x, layer.predict(params, state, x))
 
     return layer.replace(
         forward=forward,
@@ -53,11 +74,11 @@ def handing_on_lengths(layer: Layer) -> Layer:
         recompute=layer.recompute and recompute,
         recompute_needs=("x",),
         predict=predict,
-        with_parts=layer.with_parts and (lambda parts: handing_on_lengths(assembled(layer, parts))),
+        with_parts=layer.with_parts and (lambda parts: with_output(assembled(layer, parts), change)),
     )
 
 
-def without_lengths(layer: Layer) -> Layer:
+def on_inputs(layer: Layer) -> Layer:
     """The layer on the inputs of x = (inputs, lengths), or on x itself where it is one array."""
 
     def init(key: Key, x: PyTree) -> tuple[Params, State]:
@@ -85,7 +106,7 @@ def without_lengths(layer: Layer) -> Layer:
         backward=backward,
         recompute=layer.recompute and recompute,
         predict=predict,
-        with_parts=layer.with_parts and (lambda parts: without_lengths(assembled(layer, parts))),
+        with_parts=layer.with_parts and (lambda parts: on_inputs(assembled(layer, parts))),
     )
 
 

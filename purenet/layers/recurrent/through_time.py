@@ -1,15 +1,15 @@
-"""Back-propagation through time: a cell's step scanned over a sequence, and its backward scanned the other way.
+"""Back-propagation through time: a cell's step scanned over a sequence, and its backward scanned in reverse.
 
     x [..., time, in],  y [..., time, features],  carry = (h, ...) with h [..., features]
     a_t = x_t kernel + bias                            [..., gates * features]
     carry_t = update(gates(h_{t-1}, a_t), carry_{t-1}),  y_t = h_t,  t = 1 .. time, or time .. 1 with `reverse`
     dcarry_{t-1}, dz_t = step_backward(gates_t, carry_{t-1}, dcarry_t + (dy_t, 0))
 
-Time is walked in chunks of 16 steps, more for few examples. What need not wait for the step before is one product a
-chunk: a forward; in the backward the gates again from x_t and h_{t-1} = y_{t-1}, dx and the weights' gradients. So
-nothing of the gates' size spans all steps, unless they are kept on demand. Kept: x, y and, once a chunk, what y does
-not show of the carry. From an example's length on its carry stays; outputs, and gradients of inputs, are zero. Carries
-and sums are at least float32.
+Time is walked in chunks of 16 steps, more for few examples. What does not depend on the step before is one product
+per chunk: a in the forward; in the backward the gates, recomputed from x_t and h_{t-1} = y_{t-1}, dx and the weights'
+gradients. So nothing of the gates' size spans all steps, unless they are kept on demand. Kept: x, y and, once per
+chunk, what y does not show of the carry. Past an example's length its carry stays, and outputs and input gradients are
+zero. Carries and sums are at least float32.
 Werbos, *Backpropagation through time: what it does and how to do it* (1990).
 """
 
@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     again: Callable[..., PyTree] | None = None
 
 
-class Kept(NamedTuple):
+class ChunkResiduals(NamedTuple):
     """Of each chunk, stacked: what of its first carry y does not show; the gates of its steps, or None."""
 
     borders: Carry
@@ -68,8 +68,8 @@ def forward_through_time(
     lengths: Lengths,
     reverse: bool,
     keep: str = "states",
-) -> tuple[tuple[Float[Array, "... time features"], Carry], Kept]:
-    """((y, final carry), what is kept beside x and y)."""
+) -> tuple[tuple[Float[Array, "... time features"], Carry], ChunkResiduals]:
+    """((y, final carry), residuals besides x and y)."""
     walk = chunks(x, reverse)  # [chunks, steps]
 
     def one(carry: Carry, now: Any) -> Any:
@@ -84,11 +84,11 @@ def forward_through_time(
         carry, y = so_far
         a = project(params, pick(x, steps))  # [steps, ..., gates * features]
         after, (y_now, gates) = lax.scan(one, carry, (a, active_if_any(steps, x, lengths)))
-        return (after, put(y, y_now, steps, x, reverse)), Kept(carry[1:], gates)
+        return (after, put(y, y_now, steps, x, reverse)), ChunkResiduals(carry[1:], gates)
 
     carry_wide = jax.tree.map(widen, carry)
-    (final, y), kept = lax.scan(chunk, (carry_wide, empty(walk, carry[0], x)), walk)
-    return (inside(y, x, reverse), like(final, carry)), kept
+    (final, y), residuals = lax.scan(chunk, (carry_wide, empty(walk, carry[0], x)), walk)
+    return (inside(y, x, reverse), like(final, carry)), residuals
 
 
 def backward_through_time(
@@ -97,7 +97,7 @@ def backward_through_time(
     x: Float[Array, "... time in"],
     y: Float[Array, "... time features"],
     carry: Carry,
-    kept: Kept,
+    residuals: ChunkResiduals,
     dy: Float[Array, "... time features"] | None,
     dfinal: Carry,
     lengths: Lengths,
@@ -133,7 +133,7 @@ def backward_through_time(
 
     none_yet = jax.tree.map(lambda p: jnp.zeros(p.shape, wide_dtype(p.dtype)), params)
     start = jax.tree.map(widen, dfinal), none_yet, empty(walk, x[..., 0, :], x)
-    (dcarry, dparams, dx), _ = lax.scan(chunk, start, (walk, kept), reverse=True)
+    (dcarry, dparams, dx), _ = lax.scan(chunk, start, (walk, residuals), reverse=True)
     return like(dparams, params), inside(dx, x, reverse), like(dcarry, carry)
 
 
