@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer, Params
 from ..precision import widen
 from .batch_norm import Batch, Statistics, batch_statistics, normalise, normalised_backward, with_running_statistics
@@ -81,6 +82,7 @@ def legible_scale(params: dict[str, Array], y: Batch) -> Channels:
     return jnp.where(jnp.abs(scale) < least, scale + lax.stop_gradient(rounded - scale), scale)
 
 
+@constructor
 def activated_batch_norm(
     *,
     negative_slope: float = 0.01,

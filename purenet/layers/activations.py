@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Bool, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
 from ..validation import check_floating
@@ -45,6 +46,7 @@ def identity_backward(dy: Floats) -> Floats:
     return dy
 
 
+@constructor
 def identity() -> Layer:
     """y = x."""
     return activation("identity", identity_forward, identity_backward, needs="")
@@ -61,6 +63,7 @@ def sigmoid_backward(y: Floats, dy: Floats) -> Floats:
     return y * (1 - y) * dy
 
 
+@constructor
 def sigmoid() -> Layer:
     """y = 1 / (1 + exp(-x)), in (0, 1)."""
     return activation("sigmoid", sigmoid_forward, sigmoid_backward, needs="y")
@@ -74,6 +77,7 @@ def tanh_backward(y: Floats, dy: Floats) -> Floats:
     return (1 + y) * (1 - y) * dy
 
 
+@constructor
 def tanh() -> Layer:
     """y = tanh(x), in (-1, 1)."""
     return activation("tanh", tanh_forward, tanh_backward, needs="y")
@@ -87,6 +91,7 @@ def relu_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.where(y > 0, dy, 0)
 
 
+@constructor
 def relu() -> Layer:
     """y = max(x, 0)."""
     return activation("relu", relu_forward, relu_backward, needs="y")
@@ -100,6 +105,7 @@ def leaky_relu_backward(positive: Signs, dy: Floats, negative_slope: float) -> F
     return jnp.where(positive, dy, negative_slope * dy)
 
 
+@constructor
 def leaky_relu(negative_slope: float = 0.01) -> Layer:
     """y = x for x >= 0, else negative_slope * x.
 
@@ -125,6 +131,7 @@ def elu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
     return jnp.where(y > 0, dy, (y + alpha) * dy)
 
 
+@constructor
 def elu(alpha: float = 1.0) -> Layer:
     """y = x for x > 0, else alpha (exp(x) - 1); alpha > 0, so that y has the sign of x."""
     check_positive("elu", "alpha", alpha)
@@ -141,6 +148,7 @@ def celu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
     return jnp.where(y > 0, dy, (y / alpha + 1) * dy)
 
 
+@constructor
 def celu(alpha: float = 1.0) -> Layer:
     """y = x for x > 0, else alpha (exp(x / alpha) - 1); alpha > 0."""
     check_positive("celu", "alpha", alpha)
@@ -161,6 +169,7 @@ def selu_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.where(y > 0, SELU_SCALE * dy, (y + SELU_SCALE * SELU_ALPHA) * dy)
 
 
+@constructor
 def selu() -> Layer:
     """y = scale elu(x, alpha), with the two constants that keep activations at mean 0 and variance 1."""
     return activation("selu", selu_forward, selu_backward, needs="y")
@@ -175,6 +184,7 @@ def softplus_backward(y: Floats, dy: Floats) -> Floats:
     return -jnp.expm1(-y) * dy
 
 
+@constructor
 def softplus() -> Layer:
     """y = log(1 + exp(x)), above 0."""
     return activation("softplus", softplus_forward, softplus_backward, needs="y")
@@ -189,6 +199,7 @@ def log_sigmoid_backward(y: Floats, dy: Floats) -> Floats:
     return -jnp.expm1(y) * dy
 
 
+@constructor
 def log_sigmoid() -> Layer:
     """y = log(sigmoid(x)), below 0."""
     return activation("log_sigmoid", log_sigmoid_forward, log_sigmoid_backward, needs="y")
@@ -203,6 +214,7 @@ def softsign_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.square(1 - jnp.abs(y)) * dy
 
 
+@constructor
 def softsign() -> Layer:
     """y = x / (1 + |x|), in (-1, 1)."""
     return activation("softsign", softsign_forward, softsign_backward, needs="y")
@@ -216,6 +228,7 @@ def relu6_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.where((y > 0) & (y < 6), dy, 0)
 
 
+@constructor
 def relu6() -> Layer:
     """y = min(max(x, 0), 6)."""
     return activation("relu6", relu6_forward, relu6_backward, needs="y")
@@ -229,6 +242,7 @@ def hard_tanh_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.where(jnp.abs(y) < 1, dy, 0)
 
 
+@constructor
 def hard_tanh() -> Layer:
     """y = min(max(x, -1), 1)."""
     return activation("hard_tanh", hard_tanh_forward, hard_tanh_backward, needs="y")
@@ -242,6 +256,7 @@ def hard_sigmoid_backward(y: Floats, dy: Floats) -> Floats:
     return jnp.where((y > 0) & (y < 1), dy / 6, 0)
 
 
+@constructor
 def hard_sigmoid() -> Layer:
     """y = min(max(x + 3, 0), 6) / 6."""
     return activation("hard_sigmoid", hard_sigmoid_forward, hard_sigmoid_backward, needs="y")
@@ -256,6 +271,7 @@ def softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
     return y * (dy - jnp.sum(y * dy, axis, keepdims=True))
 
 
+@constructor
 def softmax(axis: int = -1) -> Layer:
     """y_i = exp(x_i) / sum_j exp(x_j) along `axis`."""
     forward, backward = functools.partial(softmax_forward, axis=axis), functools.partial(softmax_backward, axis=axis)
@@ -271,6 +287,7 @@ def log_softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
     return dy - jnp.exp(y) * jnp.sum(dy, axis, keepdims=True)
 
 
+@constructor
 def log_softmax(axis: int = -1) -> Layer:
     """y_i = x_i - log sum_j exp(x_j) along `axis`."""
     forward = functools.partial(log_softmax_forward, axis=axis)
@@ -311,6 +328,7 @@ def gelu_erf_backward(x: Floats, dy: Floats) -> Floats:
     return dx.astype(dy.dtype)
 
 
+@constructor
 def gelu(approximate: bool = True) -> Layer:
     """y = x Phi(x), Phi the normal distribution; by default its tanh approximation, else by erf."""
     if approximate:
@@ -330,6 +348,7 @@ def silu_backward(x: Floats, dy: Floats) -> Floats:
     return (s * (1 + wide * (1 - s)) * widen(dy)).astype(dy.dtype)
 
 
+@constructor
 def silu() -> Layer:
     """y = x sigmoid(x), also called swish."""
     return activation("silu", silu_forward, silu_backward, needs="x")
@@ -350,6 +369,7 @@ def mish_backward(x: Floats, dy: Floats) -> Floats:
     return ((t + wide * ((1 + t) * (1 - t)) * lax.logistic(wide)) * widen(dy)).astype(dy.dtype)
 
 
+@constructor
 def mish() -> Layer:
     """y = x tanh(softplus(x))."""
     return activation("mish", mish_forward, mish_backward, needs="x")
@@ -365,6 +385,7 @@ def hard_swish_backward(x: Floats, dy: Floats) -> Floats:
     return (slope * widen(dy)).astype(dy.dtype)
 
 
+@constructor
 def hard_swish() -> Layer:
     """y = x min(max(x + 3, 0), 6) / 6."""
     return activation("hard_swish", hard_swish_forward, hard_swish_backward, needs="x")
@@ -379,6 +400,7 @@ def erf_sigmoid_backward(x: Floats, dy: Floats) -> Floats:
     return (slope * widen(dy)).astype(dy.dtype)
 
 
+@constructor
 def erf_sigmoid() -> Layer:
     """y = 0.5 (1 + erf(x)), a sigmoid with the tails of the normal distribution, in (0, 1)."""
     return activation("erf_sigmoid", erf_sigmoid_forward, erf_sigmoid_backward, needs="x")

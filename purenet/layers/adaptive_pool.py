@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
 from ..stateless import stateless
@@ -134,6 +135,7 @@ def check_output_size(name: str, output_size: int | Sequence[int | None]) -> Len
     return lengths
 
 
+@constructor
 def adaptive_avg_pool(output_size: int | Sequence[int | None]) -> Layer:
     """The means of x [..., spatial..., channels] over the requested number of bins, [..., output_size..., channels].
 
@@ -155,6 +157,7 @@ def adaptive_avg_pool(output_size: int | Sequence[int | None]) -> Layer:
     )
 
 
+@constructor
 def adaptive_max_pool(output_size: int | Sequence[int | None]) -> Layer:
     """The maxima of x [..., spatial..., channels] over the requested number of bins, [..., output_size..., channels].
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
 from ..static import Static
@@ -61,6 +62,7 @@ def count_like(total: Images, axes: Sequence[Axis], count_include_pad: bool) -> 
     return jnp.broadcast_to(jnp.asarray(counts, total.dtype)[..., None], total.shape)
 
 
+@constructor
 def avg_pool(
     window: PerAxis,
     *,

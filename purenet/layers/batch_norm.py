@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float, PyTree
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Shaped, State
 from ..precision import wide_dtype, widen
@@ -105,6 +106,7 @@ def running_statistics(
     return {name: momentum * old + (1 - momentum) * batch[name].astype(old.dtype) for name, old in state.items()}
 
 
+@constructor
 def batch_norm(
     *,
     momentum: float = 0.9,

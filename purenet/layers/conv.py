@@ -21,6 +21,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..validation import describe
@@ -138,6 +139,7 @@ def groups_of_examples(x: Array, groups: int) -> Array:
     return grouped.reshape(-1, *grouped.shape[2:])
 
 
+@constructor
 def conv(
     features: int,
     kernel_size: PerAxis,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..validation import describe
@@ -66,6 +67,7 @@ def conv_transpose_backward(
     return dparams, dx.reshape(x.shape)
 
 
+@constructor
 def conv_transpose(
     features: int,
     kernel_size: PerAxis,

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
@@ -63,6 +64,7 @@ def dense_squared_norm(
     return total
 
 
+@constructor
 def dense(
     features: int,
     *,

@@ -22,6 +22,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer, Shaped
 from ..precision import widen
 from .conv import check_groups
@@ -104,6 +105,7 @@ def correlate(seen: list[Array], dy: Array) -> Array:
     return jnp.stack(sums)
 
 
+@constructor
 def depthwise_conv(
     kernel_size: PerAxis,
     *,

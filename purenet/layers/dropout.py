@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Bool, Float
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State
 from ..stateless import no_params
@@ -49,6 +50,7 @@ def dropout_backward(key: Array, dy: Floats, rate: float, broadcast_dims: Sequen
     return dropout_forward(dy, jax.random.clone(key), rate, broadcast_dims)
 
 
+@constructor
 def dropout(rate: float, *, broadcast_dims: Sequence[int] = ()) -> Layer:
     """Drop each element with probability `rate` in [0, 1) while training; x [...] of any shape, y the same.
 
@@ -65,6 +67,7 @@ def dropout(rate: float, *, broadcast_dims: Sequence[int] = ()) -> Layer:
     return masking("dropout", rate, axes)
 
 
+@constructor
 def spatial_dropout(rate: float, *, dimensions: int = 2) -> Layer:
     """Drop whole channels of an example while training: x [..., spatial..., channels] with `dimensions` spatial axes.
 
@@ -81,6 +84,7 @@ def spatial_dropout(rate: float, *, dimensions: int = 2) -> Layer:
     return masking("spatial_dropout", rate, axes)
 
 
+@constructor
 def drop_path(rate: float, *, dimensions: int | None = None) -> Layer:
     """Drop whole examples while training (stochastic depth): for the branch of a residual block.
 
@@ -122,6 +126,7 @@ def alpha_constants(rate: float) -> tuple[float, float, float]:
     return scale, -scale * rate * dropped, dropped
 
 
+@constructor
 def alpha_dropout(rate: float) -> Layer:
     """Dropout for networks of `selu`: x [...] of mean 0 and variance 1 keeps both.
 

@@ -19,6 +19,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, variance_scaling
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
@@ -67,6 +68,7 @@ def embedding_squared_norm(
     return jnp.sum(jnp.square(dtable))
 
 
+@constructor
 def embedding(
     vocabulary: int,
     features: int,

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import widen
@@ -92,6 +93,7 @@ def check_dims(name: str, dimensions: int) -> None:
         raise ValueError(f"{name}: expected dimensions, the number of spatial axes, of 1, 2 or 3, got {dimensions!r}")
 
 
+@constructor
 def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The maximum of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
@@ -108,6 +110,7 @@ def global_max_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     )
 
 
+@constructor
 def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """The mean of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 
@@ -124,6 +127,7 @@ def global_avg_pool(*, dimensions: int = 2, keepdims: bool = False) -> Layer:
     )
 
 
+@constructor
 def global_lp_pool(p: float = 2, *, dimensions: int = 2, keepdims: bool = False) -> Layer:
     """(sum |x|^p)^(1/p) of each channel over `dimensions` spatial axes: [..., spatial..., channels] to [..., channels].
 

@@ -23,6 +23,7 @@ from jax.nn.initializers import Initializer, lecun_normal
 from ..annotations import Array, Float, PyTree
 from ..barrier import materialize
 from ..combine import serial
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State
 from ..validation import check_floating, describe
@@ -76,21 +77,25 @@ def halves(x: Floats, axis: int, gate_first: bool) -> tuple[Floats, Floats]:
     return (first, second) if gate_first else (second, first)
 
 
+@constructor
 def glu(*, axis: int = -1, gate_first: bool = False) -> Layer:
     """y = value sigmoid(gate), the value in the first half of `axis` and the gate in the second, or vice versa."""
     return gated("glu", "sigmoid", axis, gate_first)
 
 
+@constructor
 def geglu(*, approximate: bool = True, axis: int = -1, gate_first: bool = True) -> Layer:
     """y = gelu(gate) value, gelu by tanh or exact, the gate in the first half of `axis`, or in the second."""
     return gated("geglu", "gelu" if approximate else "gelu_exact", axis, gate_first)
 
 
+@constructor
 def swiglu(*, axis: int = -1, gate_first: bool = True) -> Layer:
     """y = silu(gate) value, the gate in the first half of `axis`, or in the second."""
     return gated("swiglu", "silu", axis, gate_first)
 
 
+@constructor
 def reglu(*, axis: int = -1, gate_first: bool = True) -> Layer:
     """y = relu(gate) value, the gate in the first half of `axis`, or in the second."""
     return gated("reglu", "relu", axis, gate_first)
@@ -111,6 +116,7 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
     return checked_layer(name, check, functools.partial(gated_forward, **bound), backward, needs=("x",))
 
 
+@constructor
 def gated_mlp(
     hidden: int,
     *,

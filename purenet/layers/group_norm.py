@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
@@ -85,6 +86,7 @@ def spread(of_groups: Grouped, x: Spatial) -> Spatial:
     return jnp.broadcast_to(jnp.expand_dims(of_channels, spatial_axes(x, x.ndim - of_groups.ndim)), x.shape)
 
 
+@constructor
 def group_norm(
     groups: int, *, dimensions: int = 2, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True
 ) -> Layer:
@@ -99,6 +101,7 @@ def group_norm(
     return normalise_groups("group_norm", groups, dimensions, eps, names_of(use_scale, use_bias))
 
 
+@constructor
 def instance_norm(*, dimensions: int = 2, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Normalise every channel of every example of [..., spatial, channels] over space; else like `group_norm`."""
     return normalise_groups("instance_norm", None, dimensions, eps, names_of(use_scale, use_bias))

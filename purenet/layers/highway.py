@@ -17,6 +17,7 @@ import jax
 from jax.nn.initializers import Initializer, constant, lecun_normal
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import layer_scope
 from ..layer import Layer, Params, Shaped
 from ..stateless import stateless
@@ -54,6 +55,7 @@ def highway_backward(
     return {"transform": dtransform, "gate": dgate}, (1 - t) * dy + dx_gate + dx_transform
 
 
+@constructor
 def highway(
     *,
     activation: str = "relu",

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
 from ..precision import widen
@@ -48,6 +49,7 @@ def inverse_norm(squares: Floats, eps: float) -> Floats:
     return lax.rsqrt(jnp.maximum(squares, eps**2))
 
 
+@constructor
 def l2_normalize(*, axis: int = -1, eps: float = 1e-12) -> Layer:
     """y = x / max(|x|, eps), the norm along `axis`; x and y [...] of any shape with such an axis.
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
@@ -63,6 +64,7 @@ def layer_norm_backward(
     return dparams, dx.astype(x.dtype)
 
 
+@constructor
 def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Normalise [..., features] over the last axis. Parameters: scale [features] of ones, bias [features] of zeros.
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer
 from ..precision import widen
@@ -81,6 +82,7 @@ def shifted(values: Steps, reverse: bool) -> Steps:
     return lax.pad(values, jnp.zeros((), values.dtype), padding)
 
 
+@constructor
 def linear_recurrence(*, reverse: bool = False, method: str = "associative") -> Layer:
     """h_t = a_t h_{t-1} + b_t of x = (a, b), both [..., time, features], to all states [..., time, features].
 

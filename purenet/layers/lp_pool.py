@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
 from .avg_pool import sum_taps
@@ -75,6 +76,7 @@ def check_exponent(name: str, p: float) -> None:
         raise ValueError(f"{name}: expected a finite exponent p of at least 1, got {p!r}")
 
 
+@constructor
 def lp_pool(
     window: PerAxis,
     p: float = 2,

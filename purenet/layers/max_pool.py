@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
 from ..static import Static
@@ -63,6 +64,7 @@ def place_dtype(axes: Sequence[Axis]) -> np.dtype:
     return np.min_scalar_type(count_places(axes) - 1)
 
 
+@constructor
 def max_pool(
     window: PerAxis,
     *,

@@ -17,6 +17,7 @@ import numpy as np
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..stateless import stateless
@@ -60,6 +61,7 @@ def won(winner: Winner, pieces: int) -> Array:
     return jax.lax.broadcasted_iota(winner.dtype, shape, len(shape) - 2) == jnp.broadcast_to(winners, shape)
 
 
+@constructor
 def maxout(
     features: int,
     pieces: int,

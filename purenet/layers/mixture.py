@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..precision import wide_dtype
@@ -92,6 +93,7 @@ def mixture_of_experts_backward(
     return dexperts | {"router": {"kernel": rows.T @ dlogits}}, dx.astype(x.dtype).reshape(x.shape)
 
 
+@constructor
 def mixture_of_experts(
     experts: int,
     hidden: int,

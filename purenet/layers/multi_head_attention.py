@@ -18,6 +18,7 @@ from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array
 from ..combine import serial
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params
 from ..stateless import stateless
@@ -112,6 +113,7 @@ def as_tuple(x: Any) -> Tensors:
     return x if isinstance(x, tuple) else (x,)
 
 
+@constructor
 def self_attention(
     heads: int,
     *,
@@ -140,6 +142,7 @@ def self_attention(
     ).replace(name="self_attention")
 
 
+@constructor
 def cross_attention(
     heads: int,
     *,
@@ -161,6 +164,7 @@ def cross_attention(
     return attention_of("cross_attention", heads, sources, features, head_features, of_dense, options)
 
 
+@constructor
 def multi_head_attention(
     heads: int,
     *,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from ..precision import wide_dtype
 from .dropout import check_rate, random_layer
@@ -41,6 +42,7 @@ def gaussian_noise_backward(dy: Floats) -> Floats:
     return dy
 
 
+@constructor
 def gaussian_noise(stddev: float) -> Layer:
     """y = x + stddev n while training, n ~ N(0, 1) for each element; x [...] of any shape, y the same.
 
@@ -61,6 +63,7 @@ def gaussian_dropout_backward(key: Array, dy: Floats, rate: float) -> Floats:
     return gaussian_dropout_forward(dy, jax.random.clone(key), rate)
 
 
+@constructor
 def gaussian_dropout(rate: float) -> Layer:
     """y = x (1 + sqrt(rate / (1 - rate)) n) while training, n ~ N(0, 1) for each element; x [...] of any shape.
 

@@ -24,6 +24,7 @@ from jax import lax
 from ..annotations import Array, Float, PyTree
 from ..barrier import after
 from ..combine import serial
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..functions import from_function
 from ..layer import Layer, Params, Residuals, run_backward
@@ -41,6 +42,7 @@ Parts = tuple[Any, Any, Any]  # queries, keys and values [..., time, heads, feat
 Twins = tuple[Callable[..., Any], Callable[..., Any] | None]
 
 
+@constructor
 def packed_attention(
     heads: int,
     *,
@@ -105,6 +107,7 @@ def packed_attention(
     return attention_layer("packed_attention", split, join, prepare, qk_norm is not None, twins, options)
 
 
+@constructor
 def dot_product_attention(
     heads: int,
     *,

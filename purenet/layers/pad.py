@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
 from ..precision import widen
@@ -103,6 +104,7 @@ def copied(n: int, width: int, mode: str, side: int) -> tuple[int, int]:
     return (n - gap - width, n - gap) if behind else (gap, gap + width)
 
 
+@constructor
 def pad(widths: Widths, *, mode: str = "constant", value: float = 0) -> Layer:
     """Add borders around the spatial axes of x [..., spatial..., channels].
 
@@ -139,6 +141,7 @@ def crop_backward(widths: Pads, dy: Images) -> Images:
     return pad_forward(dy, widths, "constant", 0)
 
 
+@constructor
 def crop(widths: Widths | None = None, *, size: int | Sequence[int] | None = None) -> Layer:
     """Cut `widths` off the spatial axes of x [..., spatial..., channels], or keep the middle `size`.
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
 from ..validation import describe
@@ -61,6 +62,7 @@ def pixel_unshuffle_backward(dy: Images, factors: Sizes, mode: str) -> Images:
     return pixel_shuffle_forward(dy, factors, mode)
 
 
+@constructor
 def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H, W, C r r] to [..., H r, W r, C]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 
@@ -78,6 +80,7 @@ def pixel_shuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     return checked_layer("pixel_shuffle", check, *(functools.partial(f, factors=factors, mode=mode) for f in twins))
 
 
+@constructor
 def pixel_unshuffle(factor: PerAxis, *, mode: str = "CRD") -> Layer:
     """[..., H r, W r, C] to [..., H, W, C r r]; `factor` is r for images, or a tuple for 1, 2 or 3 spatial axes.
 

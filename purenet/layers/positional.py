@@ -19,6 +19,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, normal
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype, widen
@@ -45,6 +46,7 @@ def learned_positions_backward(params: Table, dy: Sequence, offset: int = 0) -> 
     return {"embedding": jnp.pad(dpositions, ((offset, after), (0, 0)))}, dy
 
 
+@constructor
 def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializer = POSITIONS_INIT) -> Layer:
     """y = x + embedding[offset : offset + time], x [..., time, features]. Parameter: embedding [length, features].
 
@@ -100,6 +102,7 @@ def sinusoidal_positions_backward(dy: Sequence) -> Sequence:
     return dy  # y = x + table
 
 
+@constructor
 def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
     """y = x + sines and cosines of the positions offset, offset + 1, ...; x [..., time, features].
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
@@ -38,6 +39,7 @@ def prelu_backward(params: dict[str, Array], x: Floats, dy: Floats) -> tuple[dic
     return {"slope": dslope.astype(slope.dtype)}, dx
 
 
+@constructor
 def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
     """y = x for x >= 0, else slope x. Parameter: slope, of the shape of the last `axes` axes of x, starting at `init`.
 

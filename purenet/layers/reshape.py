@@ -15,6 +15,7 @@ import math
 import jax.numpy as jnp
 
 from ..annotations import Array
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
 from ..static import Static
@@ -34,6 +35,7 @@ def reshape_backward(x_shape: Static, dy: Array) -> Array:
     return dy.reshape(x_shape.value)
 
 
+@constructor
 def reshape(*shape: int, start: int = 1) -> Layer:
     """The axes from `start` on take the new `shape`, of which one length may be -1; the axes before stay.
 
@@ -45,6 +47,7 @@ def reshape(*shape: int, start: int = 1) -> Layer:
     return shaped("reshape", shape, start)
 
 
+@constructor
 def flatten(start: int = 1) -> Layer:
     """The axes from `start` on become one: [batch, height, width] -> [batch, height * width].
 
@@ -76,6 +79,7 @@ def swap_axes_backward(dy: Array, first: int, second: int) -> Array:
     return jnp.swapaxes(dy, first, second)
 
 
+@constructor
 def swap_axes(first: int, second: int) -> Layer:
     """Two axes of x exchanged. `swap_axes(-1, -2)`: [..., time, features] to [..., features, time], with any leading
     axes. Raises if x has no such axes."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
 from ..stateless import stateless
@@ -58,6 +59,7 @@ def rms_norm_backward(
     return dparams, dx.astype(x.dtype)
 
 
+@constructor
 def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
     """Divide [..., features] by its root mean square over the last axis. Parameter: scale [features] of ones.
 

@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ..annotations import Array, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import wide_dtype
@@ -45,6 +46,7 @@ def rotary_backward(cosines: Waves, sines: Waves, dy: Heads, interleaved: bool =
     return rotary_forward(dy, cosines, -sines, interleaved)
 
 
+@constructor
 def rotary(
     *, base: float = 10000.0, dimensions: int | None = None, interleaved: bool = False, offset: int = 0
 ) -> Layer:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
@@ -75,6 +76,7 @@ def along_positions(vector: Floats, shape: tuple[int, ...], dimensions: int) -> 
     return jnp.broadcast_to(jnp.expand_dims(vector, spatial(dimensions)), shape)
 
 
+@constructor
 def squeeze_and_excitation(
     reduction: int = 16,
     *,

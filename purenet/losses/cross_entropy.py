@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Bool, Float, Integer
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer
 from ..layers.checks import check_range, widen_integers
@@ -82,6 +83,7 @@ def target_distribution(
     return target if where is None else jnp.where(where, target, 0)
 
 
+@constructor
 def softmax_cross_entropy(
     reduction: str = "mean", *, label_smoothing: float = 0.0, ignore_index: int | None = None
 ) -> Layer:

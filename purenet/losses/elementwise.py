@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..annotations import Array, Float, Int
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
 from .reduction import loss_layer
@@ -34,6 +35,7 @@ def squared_error_backward(predictions: Floats, targets: Floats, dvalues: Floats
     return dpredictions, -dpredictions
 
 
+@constructor
 def squared_error(reduction: str = "mean") -> Layer:
     """(p - t)^2. The summed squared error is reduction="sum", the mean over all elements "mean"."""
     return loss_layer("squared_error", squared_error_forward, squared_error_backward, reduction)
@@ -48,6 +50,7 @@ def half_squared_error_backward(predictions: Floats, targets: Floats, dvalues: F
     return dpredictions, -dpredictions
 
 
+@constructor
 def half_squared_error(reduction: str = "mean") -> Layer:
     """(p - t)^2 / 2. With "batch_mean": half the squared length of the error, averaged over the batch."""
     return loss_layer("half_squared_error", half_squared_error_forward, half_squared_error_backward, reduction)
@@ -64,6 +67,7 @@ def absolute_error_backward(sign: Signs, dvalues: Floats) -> tuple[Floats, Float
     return dpredictions, -dpredictions
 
 
+@constructor
 def absolute_error(reduction: str = "mean") -> Layer:
     """|p - t|, with slope 0 where they are equal. Kept: the sign of p - t, a byte each."""
     return loss_layer("absolute_error", absolute_error_forward, absolute_error_backward, reduction, keeps=("sign",))
@@ -80,6 +84,7 @@ def huber_backward(predictions: Floats, targets: Floats, dvalues: Floats, delta:
     return dpredictions, -dpredictions
 
 
+@constructor
 def huber(reduction: str = "mean", *, delta: float = 1.0) -> Layer:
     """(p - t)^2 / 2 up to |p - t| = delta, then linear with slope delta > 0."""
     if not delta > 0:
@@ -99,6 +104,7 @@ def log_cosh_backward(predictions: Floats, targets: Floats, dvalues: Floats) -> 
     return dpredictions, -dpredictions
 
 
+@constructor
 def log_cosh(reduction: str = "mean") -> Layer:
     """log(cosh(p - t)): quadratic near 0, |p - t| - log 2 far away."""
     return loss_layer("log_cosh", log_cosh_forward, log_cosh_backward, reduction)
@@ -114,6 +120,7 @@ def sigmoid_binary_cross_entropy_backward(logits: Floats, labels: Floats, dvalue
     return (lax.logistic(logits) - labels) * dvalues, -logits * dvalues
 
 
+@constructor
 def sigmoid_binary_cross_entropy(reduction: str = "mean") -> Layer:
     """-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z)) of logits z and labels t in [0, 1], safe at both tails."""
     forward, backward = sigmoid_binary_cross_entropy_forward, sigmoid_binary_cross_entropy_backward
@@ -137,6 +144,7 @@ def binary_cross_entropy_backward(
     return jnp.where(inside, dp, 0), dlabels
 
 
+@constructor
 def binary_cross_entropy(reduction: str = "mean", *, clip: float = 1e-7) -> Layer:
     """-t log(p) - (1 - t) log(1 - p) of probabilities p clipped to [clip, 1 - clip], and labels t in [0, 1].
 
@@ -169,6 +177,7 @@ def hinge_backward(scores: Floats, signs: Floats, dvalues: Floats) -> tuple[Floa
     return -signs * dmargin, -scores * dmargin
 
 
+@constructor
 def hinge(reduction: str = "mean") -> Layer:
     """max(0, 1 - s t) of scores s and signs t, -1 or 1."""
     return loss_layer("hinge", hinge_forward, hinge_backward, reduction)
@@ -183,6 +192,7 @@ def poisson_nll_backward(predictions: Floats, counts: Floats, dvalues: Floats) -
     return (jnp.exp(predictions) - counts) * dvalues, -predictions * dvalues
 
 
+@constructor
 def poisson_nll(reduction: str = "mean") -> Layer:
     """exp(p) - t p of log rates p and counts t: the Poisson negative log-likelihood without log(t!)."""
     return loss_layer("poisson_nll", poisson_nll_forward, poisson_nll_backward, reduction)

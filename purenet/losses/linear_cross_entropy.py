@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
 from ..annotations import Array
+from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, State
 from ..layers.checks import check_names, check_range, widen_integers
@@ -42,6 +43,7 @@ from .reduction import check_predictions, check_reduction
 AT_LEAST = 512  # tokens or columns in a chunk
 
 
+@constructor
 def linear_cross_entropy(
     vocabulary: int,
     *,

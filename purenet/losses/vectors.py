@@ -15,6 +15,7 @@ import functools
 import jax.numpy as jnp
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..layer import Layer
 from .reduction import loss_layer
 
@@ -34,6 +35,7 @@ def kl_divergence_backward(log_predictions: Vectors, targets: Vectors, dvalues: 
     return -targets * dvalues, jnp.where(targets == 0, 0, log_targets + 1 - log_predictions) * dvalues
 
 
+@constructor
 def kl_divergence(reduction: str = "mean") -> Layer:
     """KL(t || exp(p)) of log-probabilities p (from log_softmax) and probabilities t; the slope in t is 0 at t = 0."""
     return loss_layer("kl_divergence", kl_divergence_forward, kl_divergence_backward, reduction, per_example=True)
@@ -57,6 +59,7 @@ def cosine_similarity_backward(
     return da, db
 
 
+@constructor
 def cosine_similarity(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
     """The cosine of the angle between predictions and targets: 1 where they point the same way.
 
@@ -78,6 +81,7 @@ def cosine_distance_backward(
     return cosine_similarity_backward(predictions, targets, -dvalues, epsilon)
 
 
+@constructor
 def cosine_distance(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
     """1 - cosine_similarity: 0 where predictions and targets point the same way."""
     check_epsilon("cosine_distance", epsilon)

@@ -9,12 +9,14 @@ Schuster & Paliwal, *Bidirectional recurrent neural networks* (1997).
 from __future__ import annotations
 
 from ...combine import parallel
+from ...constructor import constructor
 from ...layer import Layer
 
 FORWARD = ("rnn", "gru", "lstm")
 REVERSED = tuple(f"reversed_{name}" for name in FORWARD)
 
 
+@constructor
 def bidirectional(forward_layer: Layer, backward_layer: Layer) -> Layer:
     """Two recurrent layers on the same x, from [..., time, in] to [..., time, features of both].
 

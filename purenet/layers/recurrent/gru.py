@@ -22,6 +22,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
 from ...annotations import Array, Float
+from ...constructor import constructor
 from ...layer import Layer
 from ...precision import widen
 from .sequence import Weights, recurrent_layer
@@ -100,6 +101,7 @@ def gru_cell(reset_after: bool) -> Cell:
     )
 
 
+@constructor
 def gru(
     features: int,
     *,

@@ -22,6 +22,7 @@ from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
 from ...annotations import Array, Float
+from ...constructor import constructor
 from ...layer import Layer
 from .sequence import Weights, recurrent_layer
 from .through_time import Carry, Cell, Params, product, weight_gradients
@@ -61,6 +62,7 @@ def lstm_step_backward(
 LSTM = Cell(lstm_gates, lstm_update, lstm_step_backward, weight_gradients)
 
 
+@constructor
 def lstm(
     features: int,
     *,

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
 from ...annotations import Array, Float
+from ...constructor import constructor
 from ...layer import Layer
 from ...precision import wide_dtype, widen
 from .sequence import Weights, recurrent_layer
@@ -58,6 +59,7 @@ def rnn_cell(activation: str) -> Cell:
     )
 
 
+@constructor
 def rnn(
     features: int,
     *,

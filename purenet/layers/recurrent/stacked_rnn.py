@@ -14,11 +14,13 @@ from typing import Any
 
 from ...annotations import PyTree
 from ...combine import serial
+from ...constructor import constructor
 from ...layer import Key, Layer, Params, Residuals, State
 from ...static import Static
 from .sequence import split_lengths
 
 
+@constructor
 def stacked_rnn(*layers: Layer) -> Layer:
     """One layer after the other on x, an array or a pair (inputs, lengths) whose lengths each of them gets.
 
@@ -29,6 +31,7 @@ def stacked_rnn(*layers: Layer) -> Layer:
     return serial(*map(with_lengths, layers[:-1]), output_alone(layers[-1]))
 
 
+@constructor
 def without_lengths(layer: Layer) -> Layer:
     """The layer on the inputs alone: x = (inputs, lengths) becomes (layer(inputs), lengths), an array layer(x).
 
