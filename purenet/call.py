@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,17 +67,31 @@ class Call:
         return hash((self.function, len(self.positional), tuple(name for name, _ in self.named)))
 
     def __str__(self) -> str:
-        """On one line where it fits, else an argument a line; equal layers in a row once, `*[block] * 3`."""
+        """As one would type it; equal layers in a row once, `*[block] * 3`."""
         arguments = [
             shown(group[0]) if len(group) == 1 else f"*[{shown(group[0])}] * {len(group)}"
             for group in equal_layers(self.positional)
         ]
         arguments += [f"{name}={shown(value)}" for name, value in self.named]
-        line = f"{self.name}({', '.join(arguments)})"
-        if len(line) <= WIDTH and "\n" not in line:
-            return line
-        inside = "".join(f"{argument},\n" for argument in arguments)
-        return f"{self.name}(\n{indented(inside)})"
+        return laid_out(self.name, arguments)
+
+
+def laid_out(name: str, arguments: Sequence[str]) -> str:
+    """On one line where it fits; around a first argument of several lines; else as many arguments a line as fit."""
+    line = f"{name}({', '.join(arguments)})"
+    several = [k for k, argument in enumerate(arguments) if "\n" in argument]
+    if several in ([], [0]) and max(map(len, (line.splitlines()[0], line.splitlines()[-1]))) <= WIDTH:
+        return line
+    lines: list[str] = []
+    for k, argument in enumerate(arguments):
+        argument += "," if k < len(arguments) - 1 else ")"
+        joins = lines and k - 1 not in several and k not in several
+        if joins and len(lines[-1]) + 1 + len(argument) <= WIDTH:
+            lines[-1] += f" {argument}"
+        else:
+            lines.append(argument)
+    inside = textwrap.indent("\n".join(lines), "    ")
+    return f"{name}(\n{inside}"
 
 
 def same(one: Any, other: Any) -> bool:
@@ -122,7 +137,3 @@ def dtype_name(value: Any) -> str:
         return f"jnp.{np.dtype(value).name}"
     except TypeError:
         return getattr(value, "__name__", repr(value))
-
-
-def indented(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.splitlines())

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, zeros
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..precision import widen
@@ -38,6 +39,7 @@ def class_token_backward(params: Token, dy: Longer) -> tuple[Token, Sequence]:
     return {"token": dtoken.astype(params["token"].dtype)}, dy[..., 1:, :]
 
 
+@constructor
 def class_token(*, token_init: Initializer = zeros) -> Layer:
     """One learned vector in front of x: [..., time, features] to [..., time + 1, features]. Parameter: token."""
 
@@ -68,6 +70,7 @@ def first_token_backward(time: Static, dy: Float[Array, "... features"]) -> Sequ
     return jnp.pad(dy[..., None, :], after)  # [..., time, features]
 
 
+@constructor
 def first_token() -> Layer:
     """The first vector of x: [..., time, features] to [..., features]."""
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from ..annotations import Array, Float
+from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State
 from ..layers.dropout import check_key
@@ -55,6 +56,7 @@ def gaussian_sample_backward(x: Moments, key: Array, dz: Latent) -> Moments:
     return jnp.concatenate([dz, dz * noise * jnp.exp(log_variance / 2) / 2], -1).astype(x.dtype)
 
 
+@constructor
 def gaussian_sample() -> Layer:
     """z = mean + exp(log_variance / 2) n in training, the mean in `predict`: [..., 2 latent] to [..., latent].
 
@@ -101,6 +103,7 @@ def gaussian_kl_backward(x: Moments, dvalues: Float[Array, ...]) -> Moments:
     return (slope * jnp.broadcast_to(dvalues[..., None], x.shape)).astype(x.dtype)
 
 
+@constructor
 def gaussian_kl(reduction: str = "mean") -> Layer:
     """KL(N(mean, variance) || N(0, 1)) of x [..., 2 latent], means first, then the logarithms of the variances.
 

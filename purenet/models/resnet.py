@@ -18,11 +18,12 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jax import lax
-from jax.nn.initializers import he_normal
 
 from ..annotations import Array, Float
 from ..combine import parallel, repeat, residual, serial
+from ..constructor import constructor
 from ..errors import LayerValueError
+from ..initializer import he_normal
 from ..layer import Layer
 from ..layers import batch_norm, conv, dense, global_avg_pool, relu
 from ..stateless import stateless
@@ -48,6 +49,7 @@ def widening_shortcut_backward(x_shape: Static, dy: Smaller, strides: int) -> Im
     return lax.pad(dy[..., :channels], jnp.zeros((), dy.dtype), [(0, 0, 0)] * len(lead) + gaps + [(0, 0, 0)])
 
 
+@constructor
 def widening_shortcut(channels: int, *, strides: int = 2) -> Layer:
     """Option A: [..., height, width, in] to [..., height / strides, width / strides, channels] without parameters."""
 

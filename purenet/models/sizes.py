@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
 from ..validation import check_floating, describe
@@ -26,6 +27,7 @@ def check_patches(name: str, image_size: int | tuple[int, int], patch_size: int)
     return (height, width), (height // patch_size) * (width // patch_size)
 
 
+@constructor
 def taking_images(layer: Layer, size: tuple[int, int]) -> Layer:
     """The layer, which raises unless x is [..., *size, channels]."""
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float, PyTree
 from ..combine import serial
+from ..constructor import constructor
 from ..errors import LayerTypeError
 from ..layer import Key, Kind, Layer, Params, Residuals, State, run_backward
 from ..layers import gelu
@@ -58,6 +59,7 @@ def decode(net: Layer, params: Params, z: Float[Array, "... latent"]) -> Float[A
     return decoder.predict(params["latent"]["decoder"], (), z)
 
 
+@constructor
 def negative_elbo(reconstruction: Callable[[str], Layer] = sigmoid_binary_cross_entropy, *, beta: float = 1.0) -> Layer:
     """reconstruction + beta KL of ((y, moments), targets), summed over features and latent, the mean over examples.
 
@@ -96,6 +98,7 @@ def parts_of(x: PyTree) -> tuple[Array, Array, Array]:
 BESIDE_INPUT = Kind("beside_input", passes_gradients=True, has_params=False)
 
 
+@constructor
 def beside_input(layer: Layer) -> Layer:
     """y = (f(x), x); dx = f'(dy_0) + dy_1. Nothing is kept that f does not read."""
 

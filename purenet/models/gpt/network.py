@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 from typing import TypedDict
 
-from jax.nn.initializers import normal
-
 from ...combine import head_objective, repeat, residual, serial, tied
+from ...initializer import normal
 from ...layer import Layer
 from ...layers import dense, dropout, embedding, learned_positions, packed_attention, rotary
 from ...layers.attention_blocks import Block
