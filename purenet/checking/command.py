@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import __version__
+from ..catalogue import catalogue, input_of
 from ..layer import Layer
-from .catalogue import catalogue
 from .check import check
 from .report import PASS, VACUOUS, GradientError, Report, plain, wrap
 
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str] | None) -> int:
         parser.print_help()
         return WRONG_USAGE
     if options.list:
-        print("\n".join(entry.name for entry in catalogue()), flush=True)
+        print("\n".join(row.name for row in catalogue()), flush=True)
         return 0
     jobs = jobs_of(options)
     if options.json is not None:
@@ -167,8 +167,10 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         return [Job(target, with_input(load(target), options.shape) | chosen) for target in options.targets]
     if options.shape is not None:
         raise UsageError("--shape is for your own targets: purenet's have inputs of their own")
-    entries = catalogue(options.seed or 0)
-    return [Job(entry.name, {"target": entry.target, "x": entry.x, "verbose": False} | chosen) for entry in entries]
+    return [
+        Job(row.name, {"target": row.layer, "x": input_of(row, options.seed or 0), "verbose": False} | chosen)
+        for row in catalogue()
+    ]
 
 
 def with_input(arguments: dict[str, Any], shape: tuple[int, ...] | None) -> dict[str, Any]:
