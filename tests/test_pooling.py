@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases.pooling import largest, mean, norm, pooled
 from jax import lax
+from values.pooling import largest, mean, norm, pooled
 
 import purenet as pn
 from purenet.layer import run_backward

@@ -30,6 +30,7 @@ import numpy as np
 
 from .. import __version__
 from ..catalogue import catalogue, input_of
+from ..catalogue.table import lines, printed
 from ..layer import Layer
 from .check import check
 from .report import PASS, VACUOUS, GradientError, Report, plain, wrap
@@ -102,6 +103,9 @@ def run(arguments: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help()
         return WRONG_USAGE
+    if options.command == "layers":
+        print(printed(lines(options.word)), flush=True)
+        return 0
     if options.list:
         print("\n".join(row.name for row in catalogue()), flush=True)
         return 0
@@ -130,6 +134,10 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", title="commands")
     about = "check every layer, combinator and loss of purenet, or your own gradients"
     add_options(commands.add_parser("check", help=about, description=about, epilog=EPILOGUE, formatter_class=raw))
+    about = "print every layer, loss, combinator and model: equation, what is kept for the backward, source"
+    commands.add_parser("layers", help=about, description=about).add_argument(
+        "word", nargs="?", default="", metavar="WORD", help="only those in whose line it stands"
+    )
     return parser
 
 
