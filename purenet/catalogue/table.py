@@ -22,6 +22,8 @@ MODULES = (layers, losses, combine, models)
 CITATION = re.compile(
     r"([A-Z][\w'-]+(?: [A-Z][\w'-]+)?(?:(?:, | & | and )[A-Z][\w'-]+)*(?: et al\.)?),? (?:\*[^*]+\* )?\((\d{4})\)"
 )
+# Where an equation in a sentence ends.
+BEYOND = re.compile(r",? (?:from \[|from an|in \(|of x|x \[|with |on the|while)|, (?:the|a|gelu|also|above|below) ")
 
 
 class Line(NamedTuple):
@@ -73,10 +75,7 @@ def equation(name: str, own: str, around: str) -> str:
     of_output = [entry for entry in block if re.match(r"(?:y|value)\S* = ", entry)]
     at_the_end = [entry for entry in block if re.search(r"\b[yz]\S* = ", entry)]
     if re.match(r"[yh]\w* = ", first):
-        found = re.split(
-            r",? (?:from \[|in \(|of x|x \[|with |of x on|on the|from an|while)|, (?:the|a|gelu|also|above|below) ",
-            first,
-        )[0]
+        found = re.split(BEYOND, first)[0]
     elif labelled:
         found = labelled[1]
     elif of_output:
