@@ -67,7 +67,7 @@ def cross_entropies() -> list[Row]:
     ignoring, some = loss("sum", ignore_index=-1, label_smoothing=0.1), together(spread, draws.some_ignored)
     rows = [
         mean("integer labels", loss(), of_labels, integer),
-        mean("integer labels, batch_mean", loss("batch_mean"), series),
+        mean("integer labels, batch_mean", loss("batch_mean"), series, integer),
         mean("integer labels, smoothing", smoothing, of_labels),
         mean("distributions", loss(), of_classes, optax.softmax_cross_entropy),
         mean("distributions, smoothing", smoothing, of_classes),

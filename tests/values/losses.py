@@ -18,7 +18,7 @@ def head_value(
 ) -> Any:
     """Cross entropy of the logits of a dense layer, summed with weights."""
     hidden, labels = x
-    logits = hidden @ params["kernel"] + params["bias"]
+    logits = hidden @ params["kernel"] + params.get("bias", 0.0)
     logits = logits if softcap is None else softcap * jnp.tanh(logits / softcap)
     target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing)
     penalty = z_loss * jax.nn.logsumexp(logits, -1) ** 2
@@ -51,9 +51,6 @@ def each(x: Any) -> Any:
 VALUES = {
     "binary_cross_entropy": lambda params, x: binary_cross_entropy(*x),
     "binary_cross_entropy, clip 0.1": lambda params, x: binary_cross_entropy(np.clip(x[0], 0.1, 0.9), x[1]),
-    "softmax_cross_entropy, integer labels, batch_mean": lambda params, x: jnp.mean(
-        jnp.sum(optax.softmax_cross_entropy_with_integer_labels(*x), -1)
-    ),
     "softmax_cross_entropy, integer labels, smoothing": lambda params, x: jnp.mean(smoothed(x, 0.2)),
     "softmax_cross_entropy, distributions, smoothing": lambda params, x: jnp.mean(smoothed(x, 0.2)),
     "softmax_cross_entropy, where, examples": lambda params, x: jnp.sum(each(x)) / np.sum(x[1][1]),
