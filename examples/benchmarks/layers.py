@@ -156,10 +156,9 @@ def around() -> dict[str, Size]:
 
 
 def losses() -> dict[str, Size]:
-    cross_entropy = "softmax_cross_entropy, integer labels"
-    return dict.fromkeys(("squared_error", "huber", "cosine_similarity"), PAIRS) | dict.fromkeys(
-        (cross_entropy, f"{cross_entropy}, smoothing"), CLASSES
-    )
+    cross_entropy: str = "softmax_cross_entropy, integer labels"
+    found = dict.fromkeys((cross_entropy, f"{cross_entropy}, smoothing"), CLASSES)
+    return found | dict.fromkeys(("squared_error", "huber", "cosine_similarity"), PAIRS)
 
 
 def sizes() -> dict[str, Size]:

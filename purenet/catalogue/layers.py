@@ -16,7 +16,7 @@ def rows() -> list[Row]:
         Row("dense, sequences", layers.dense(4), SEQUENCES, affine),
         Row("dense, one example", layers.dense(4), one(FEATURES), affine, batched=False),
         Row("flatten", layers.flatten(-2), SEQUENCES, lambda params, x: x.reshape(len(x), -1)),
-        Row("reshape", layers.reshape(FEATURES, -1), SEQUENCES, lambda params, x: x.reshape(len(x), FEATURES, 2)),
+        Row("reshape", layers.reshape(FEATURES, -1), SEQUENCES, lambda params, x: x.reshape(-1, 7, 2), batched=False),
         Row("reshape, last axis", layers.reshape(7, 1, start=-1), SEQUENCES, lambda params, x: x[..., None]),
         Row("swap_axes", layers.swap_axes(-1, -2), SEQUENCES, lambda params, x: np.swapaxes(x, 1, 2)),
         *random_layers(),
