@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from purenet.catalogue import activations
+from purenet.catalogue import features
 from purenet.layer import run_backward
 
-ROWS = activations.rows()
+ROWS = features.activations()
 
 layers = pytest.mark.parametrize("layer", [row.layer for row in ROWS], ids=[row.name for row in ROWS])
 

@@ -43,7 +43,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         exports.write("from .square import square as square\n")
     row = re.search(r"Row\(.*\)$", GUIDE, re.MULTILINE)
     assert row is not None
-    subject = root / "purenet/catalogue/layers.py"
+    subject = root / "purenet/catalogue/features.py"
     subject.write_text(subject.read_text().replace("    return [\n", f"    return [\n        {row[0]},\n", 1))
     return root
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import purenet as pn
-from purenet.catalogue import Row, activations, catalogue
+from purenet.catalogue import Row, catalogue, features
 from purenet.catalogue.draws import integers, normal, together
 from purenet.catalogue.row import Draw
 from purenet.layer import run_backward
@@ -55,7 +55,7 @@ CLASSES = WIDE._replace(x=together(normal(1000), integers(1000)))
 OWN = 4096
 
 
-def features(layer: pn.Layer, count: int = 512, examples: int = 1024, large: int = 16384) -> Size:
+def wide(layer: pn.Layer, count: int = 512, examples: int = 1024, large: int = 16384) -> Size:
     return Size(normal(count), examples, large, layer)
 
 
@@ -70,7 +70,7 @@ def tokens(layer: pn.Layer, count: int = 1, examples: int = 4) -> Size:
 
 def elementwise() -> dict[str, Size]:
     random = ("dropout", "alpha_dropout", "gaussian_dropout", "gaussian_noise", "drop_path", "prelu")
-    return dict.fromkeys([*(row.name for row in activations.rows()), *random], WIDE)
+    return dict.fromkeys([*(row.name for row in features.activations()), *random], WIDE)
 
 
 def of_features() -> dict[str, Size]:
@@ -78,10 +78,10 @@ def of_features() -> dict[str, Size]:
     return {
         "dense": WIDE._replace(layer=pn.dense(1024)),
         **dict.fromkeys(("glu", "geglu", "swiglu", "reglu"), gates),
-        "gated_mlp": features(pn.gated_mlp(1408)),
-        "mixture_of_experts": features(pn.mixture_of_experts(8, 512, top_k=2), 256, 2048),
-        "highway": features(pn.highway()),
-        "maxout": features(pn.maxout(512, 4)),
+        "gated_mlp": wide(pn.gated_mlp(1408)),
+        "mixture_of_experts": wide(pn.mixture_of_experts(8, 512, top_k=2), 256, 2048),
+        "highway": wide(pn.highway()),
+        "maxout": wide(pn.maxout(512, 4)),
     }
 
 
@@ -144,21 +144,21 @@ def around() -> dict[str, Size]:
     block = pn.serial(norm=pn.layer_norm(), up=pn.dense(1024), act=pn.gelu(), down=pn.dense(256))
     checkpointed = pn.repeat(pn.remat(pn.residual(block)), 6)
     return {
-        "residual": features(pn.residual(block), 256),
-        "repeat": features(pn.repeat(pn.residual(block), 6), 256, 512, 8192),
-        "repeat, remat": features(checkpointed, 256, 512, 8192),
-        "concatenate": features(pn.concatenate(pn.dense(256), pn.serial(pn.dense(256), pn.tanh())), 256),
-        "frozen": features(pn.serial(pn.frozen(pn.dense(1024)), pn.gelu(), pn.dense(256)), 256),
-        "with_dtype": features(pn.with_dtype(block, jnp.bfloat16), 256),
-        "weight_norm": features(pn.weight_norm(pn.dense(1024)), 256),
-        "spectral_norm": features(pn.spectral_norm(pn.dense(1024)), 256),
+        "residual": wide(pn.residual(block), 256),
+        "repeat": wide(pn.repeat(pn.residual(block), 6), 256, 512, 8192),
+        "repeat, remat": wide(checkpointed, 256, 512, 8192),
+        "concatenate": wide(pn.concatenate(pn.dense(256), pn.serial(pn.dense(256), pn.tanh())), 256),
+        "frozen": wide(pn.serial(pn.frozen(pn.dense(1024)), pn.gelu(), pn.dense(256)), 256),
+        "with_dtype": wide(pn.with_dtype(block, jnp.bfloat16), 256),
+        "weight_norm": wide(pn.weight_norm(pn.dense(1024)), 256),
+        "spectral_norm": wide(pn.spectral_norm(pn.dense(1024)), 256),
     }
 
 
 def losses() -> dict[str, Size]:
-    cross_entropy: str = "softmax_cross_entropy, integer labels"
-    found = dict.fromkeys((cross_entropy, f"{cross_entropy}, smoothing"), CLASSES)
-    return found | dict.fromkeys(("squared_error", "huber", "cosine_similarity"), PAIRS)
+    names = ("softmax_cross_entropy, integer labels", "softmax_cross_entropy, integer labels, smoothing")
+    sizes: dict[str, Size] = dict.fromkeys(names, CLASSES)
+    return sizes | dict.fromkeys(("squared_error", "huber", "cosine_similarity"), PAIRS)
 
 
 def sizes() -> dict[str, Size]:

@@ -7,10 +7,10 @@ benchmark of layers. Nothing here is imported by `import purenet`.
 
 from __future__ import annotations
 
-from . import activations, images, layers, losses, networks, normalisation, recurrent, sequences, units
+from . import features, images, losses, networks, normalisation, sequences
 from .row import Row as Row, input_of as input_of
 
-SUBJECTS = (activations, layers, images, normalisation, sequences, recurrent, units, losses, networks)
+SUBJECTS = (features, images, normalisation, sequences, losses, networks)
 
 
 def catalogue() -> list[Row]:

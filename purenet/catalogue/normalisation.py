@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import numpy as np
 
 from .. import combine, layers
 from .draws import ROWS, SEQUENCES, normal
@@ -29,27 +28,15 @@ def by_example() -> list[Row]:
         Row("group_norm", layers.group_norm(3), IMAGES),
         Row("group_norm, no space, no bias", without_space, normal(6)),
         Row("instance_norm", layers.instance_norm(use_bias=False), IMAGES),
-        Row(
-            "l2_normalize",
-            layers.l2_normalize(),
-            ROWS,
-            lambda params, x: np.asarray(x) / np.linalg.norm(x, axis=-1, keepdims=True),
-        ),
-        Row(
-            "l2_normalize, another axis",
-            layers.l2_normalize(axis=-2),
-            normal(5, 3),
-            lambda params, x: np.asarray(x) / np.linalg.norm(x, axis=-2, keepdims=True),
-        ),
+        Row("l2_normalize", layers.l2_normalize(), ROWS),
+        Row("l2_normalize, another axis", layers.l2_normalize(axis=-2), normal(5, 3)),
     ]
 
 
 def by_batch() -> list[Row]:
     plain = layers.batch_norm(use_scale=False, use_bias=False, unbiased=True)
-    activated, activated_plain = (
-        layers.activated_batch_norm(negative_slope=0.2, use_scale=parameters, use_bias=parameters)
-        for parameters in (True, False)
-    )
+    activated = layers.activated_batch_norm(negative_slope=0.2)
+    activated_plain = layers.activated_batch_norm(negative_slope=0.2, use_scale=False, use_bias=False)
     rows = [
         Row("batch_norm", layers.batch_norm(), IMAGES),
         Row("batch_norm, no parameters", plain, ROWS),
@@ -60,13 +47,9 @@ def by_batch() -> list[Row]:
 
 
 def weights() -> list[Row]:
+    stretched = combine.spectral_norm(layers.dense(4, use_bias=False), iterations=2)
     return [
         Row("weight_standardize", combine.weight_standardize(layers.dense(4)), ROWS),
         Row("weight_norm", combine.weight_norm(layers.dense(4)), ROWS),
-        Row(
-            "spectral_norm",
-            combine.spectral_norm(layers.dense(4, use_bias=False), iterations=2),
-            SEQUENCES,
-            statistics=True,
-        ),
+        Row("spectral_norm", stretched, SEQUENCES, statistics=True),
     ]

@@ -1,4 +1,4 @@
-"""Rows of embeddings, positions and attention."""
+"""Rows of embeddings, positions, attention and recurrent networks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from .. import layers
-from .draws import FEATURES, SEQUENCES, integers, normal, together
+from .draws import FEATURES, SEQUENCES, integers, normal, one, together
 from .row import Draw, Row
 
-TIME, STEPS, SIZE, VOCABULARY = 5, 4, 6, 6
+TIME, STEPS, SIZE, VOCABULARY, UNITS = 5, 4, 6, 6, 6
+SERIES = normal(TIME, FEATURES)
 
 
 def rows() -> list[Row]:
-    return [*embeddings(), *positions(), *packed_attention(), *attention_with_more(), *other_attention()]
+    attention = [*packed_attention(), *attention_with_more(), *other_attention()]
+    return [*embeddings(), *positions(), *attention, *cells(), *with_lengths(), *recurrences()]
 
 
 def embeddings() -> list[Row]:
@@ -27,18 +29,8 @@ def positions() -> list[Row]:
     heads = normal(TIME, 2, SIZE)
     neighbours = layers.rotary(base=100.0, dimensions=4, interleaved=True)
     return [
-        Row(
-            "learned_positions",
-            layers.learned_positions(2),
-            SEQUENCES,
-            lambda params, x: np.asarray(x) + np.asarray(params["embedding"]),
-        ),
-        Row(
-            "learned_positions, longer table",
-            layers.learned_positions(4, offset=1),
-            SEQUENCES,
-            lambda params, x: np.asarray(x) + np.asarray(params["embedding"])[1:3],
-        ),
+        Row("learned_positions", layers.learned_positions(2), SEQUENCES),
+        Row("learned_positions, longer table", layers.learned_positions(4, offset=1), SEQUENCES),
         Row("sinusoidal_positions", layers.sinusoidal_positions(), normal(3, 6)),
         Row("rotary", layers.rotary(offset=2), heads),
         Row("rotary, neighbours, positions given", neighbours, together(heads, integers(40, TIME)), alone=True),
@@ -103,3 +95,49 @@ def other_attention() -> list[Row]:
     ]
     own = layers.self_attention(2, rotary=layers.rotary())
     return [Row("self_attention", own, normal(TIME, 2 * SIZE)), *(row._replace(alone=True) for row in rows)]
+
+
+def lengths(random: np.random.Generator, batch: int) -> Any:
+    """Of every size, none and all of the steps among them."""
+    return np.arange(batch, dtype=np.int32) * 2 % (TIME + 1)
+
+
+MASKED = together(SERIES, lengths)
+
+
+def cells() -> list[Row]:
+    lstm, gru, rnn = layers.lstm, layers.gru, layers.rnn
+    return [
+        Row("rnn", rnn(UNITS), SERIES),
+        Row("rnn, relu, reversed", rnn(UNITS, activation="relu", reverse=True), SERIES),
+        Row("gru", gru(UNITS), SERIES),
+        Row("lstm", lstm(UNITS), SERIES),
+        Row("lstm, the last state", lstm(UNITS, last_only=True, use_bias=False), SERIES),
+        Row("lstm, stateful", lstm(UNITS, stateful=True), SERIES, batched=False),
+        Row("lstm, 40 steps of one example", lstm(UNITS), one(40, FEATURES), batched=False),
+    ]
+
+
+def with_lengths() -> list[Row]:
+    lstm, gru = layers.lstm, layers.gru
+    stacked = layers.stacked_rnn(lstm(4), layers.without_lengths(layers.tanh()), gru(UNITS, last_only=True))
+    rows = [
+        Row("gru, reset before the product", gru(UNITS, reset_after=False), MASKED),
+        Row("gru, the last state, reversed", gru(UNITS, reverse=True, last_only=True), MASKED),
+        Row("lstm, lengths", lstm(UNITS, unit_forget_bias=True), MASKED),
+        Row("lstm, gates kept", lstm(UNITS, keep="gates", reverse=True), MASKED),
+        Row("bidirectional", layers.bidirectional(gru(UNITS), lstm(4, reverse=True)), MASKED),
+        Row("stacked_rnn", stacked, MASKED),
+        Row("without_lengths", layers.without_lengths(layers.dense(UNITS)), MASKED),
+    ]
+    return [row._replace(alone=True) for row in rows]
+
+
+def recurrences() -> list[Row]:
+    recurrence = layers.linear_recurrence
+    backwards = recurrence(method="sequential", reverse=True)
+    from_a_state = together(SERIES, SERIES, normal(FEATURES))
+    return [
+        Row("linear_recurrence", recurrence(), together(SERIES, SERIES), alone=True),
+        Row("linear_recurrence, sequential, reversed", backwards, from_a_state, alone=True),
+    ]

@@ -14,11 +14,14 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
-from .. import combine, layer, layers, losses, models
+from .. import combine, layers, losses, models
+from ..functions import from_function
 from ..layer import Layer
+from ..objective import objective
 from . import catalogue
 
 MODULES = (layers, losses, combine, models)
+BESIDE = {"objective": objective, "from_function": from_function}
 CITATION = re.compile(
     r"([A-Z][\w'-]+(?: [A-Z][\w'-]+)?(?:(?:, | & | and )[A-Z][\w'-]+)*(?: et al\.)?),? (?:\*[^*]+\* )?\((\d{4})\)"
 )
@@ -45,14 +48,13 @@ def lines(word: str = "") -> list[Line]:
 
 def public(module: ModuleType) -> dict[str, Callable[..., Layer]]:
     """A module's constructors: functions that are annotated to return a layer."""
-    functions = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+    functions = {name: getattr(module, name) for name in dir(module) if inspect.isfunction(getattr(module, name))}
     return {name: f for name, f in functions.items() if f.__annotations__.get("return") in ("Layer", Layer)}
 
 
 def line(name: str, made: Layer | None) -> Line:
-    make = next(getattr(module, name) for module in (*MODULES, layer) if hasattr(module, name))
-    package = combine.__doc__ if hasattr(combine, name) else ""
-    own, around = inspect.getdoc(make) or "", f"{package}\n{sys.modules[make.__module__].__doc__}"
+    make = next(module[name] for module in (*map(public, MODULES), BESIDE) if name in module)
+    own, around = inspect.getdoc(make) or "", sys.modules[make.__module__].__doc__ or ""
     return Line(name, equation(name, own, around), kept(made), source(name, own, around))
 
 
@@ -61,30 +63,31 @@ def kept(made: Layer | None) -> str:
     if made is None:
         return "what its plan says"
     own = ", ".join([*made.needs, *made.keeps]) or "nothing"
-    if made.values:
+    if made.plan:
         return "what its plan says" if own == "nothing" else f"{own}, what its plan says"
     return f"{own} (y recomputed)" if made.recompute and "y" not in made.needs else own
 
 
 def equation(name: str, own: str, around: str) -> str:
-    """The module's line for the name, or what the constructor's docstring begins with, or the module's line for y."""
+    """What the constructor's docstring begins with, else the line of the package or module that has its name, else the
+    module's for the output; where none of them is an equation, what the layer does."""
     first = re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0].rstrip(".")
-    around = re.sub(r" +(\+?=) ", r" \1 ", around)
-    block = re.findall(r"^ +(\S.*?)(?:   .*)?$", around, re.MULTILINE)
-    labelled = re.search(rf"^ +{name}  +(.*?)(?:   |$)", around, re.MULTILINE)
-    of_output = [entry for entry in block if re.match(r"(?:y|value)\S* = ", entry)]
-    at_the_end = [entry for entry in block if re.search(r"\b[yz]\S* = ", entry)]
     if re.match(r"[yh]\w* = ", first):
-        found = re.split(BEYOND, first)[0]
-    elif labelled:
-        found = labelled[1]
-    elif of_output:
-        found, where = of_output[0], block[0].split(",  ")[0]
-        if re.match(r"\w+(?:\[\w\])? = ", where) and where not in found:
-            found = f"{found}, {where}"
-    else:
-        found = at_the_end[0] if at_the_end else first
-    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0])
+        return re.split(BEYOND, first)[0]
+    labelled = re.findall(rf"^ +{name}  +(.*?)(?:   |$)", f"{combine.__doc__}\n{around}", re.MULTILINE)
+    block = re.findall(r"^ +(\S.*?)(?:   .*)?$", re.sub(r" +(\+?=) ", r" \1 ", around), re.MULTILINE)
+    begins = [entry for entry in block if re.match(r"(?:y|value|W)(?:\[.*?\]|\S)* = ", entry)]
+    ends = [entry for entry in block if re.search(r"\by\S* = ", entry)]
+    named = [entry for entry in labelled if "=" in entry]
+    whole = [with_the_first(entry, block) for entry in begins]
+    found = (named or whole or labelled or ends or [first])[0]
+    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0]).rstrip(",")
+
+
+def with_the_first(equation: str, block: list[str]) -> str:
+    """An equation and the first one that stands before it, which says what it reads."""
+    before = [entry.split(",  ")[0] for entry in block[: block.index(equation)]]
+    return ", ".join([equation, *[entry for entry in before if re.match(r"\w+(?:\[\w\])? = ", entry)][:1]])
 
 
 def source(name: str, own: str, around: str) -> str:

@@ -1,7 +1,7 @@
 """rotary: each pair of features of each head is turned by an angle that grows with the position t.
 
     x, y  [..., time, heads, features]
-    y1 = x1 cos(a) - x2 sin(a),   y2 = x1 sin(a) + x2 cos(a),   a = t / base^(2 i / dimensions) for pair i
+    y1 = x1 cos(a) - x2 sin(a),  y2 = x1 sin(a) + x2 cos(a),  a = t / base^(2 i / dimensions) for pair i
 
 The pairs are (i, i + dimensions / 2), or neighbours when interleaved; features from `dimensions` on stay as they are.
 A rotation's transpose is the rotation by -a, so dx is dy turned back. Kept: nothing, or the positions where they are

@@ -37,7 +37,15 @@ def turned_neighbours(params: Any, x: Any) -> Any:
     return turned(x[0], x[1], [(0, 1), (2, 3)], 100)
 
 
+def learned(params: Any, x: Any) -> Any:
+    """The table as long as x, or x in it from the second place on."""
+    table = np.asarray(params["embedding"])
+    return np.asarray(x) + (table if len(table) == x.shape[-2] else table[1 : 1 + x.shape[-2]])
+
+
 VALUES = {
+    "learned_positions": learned,
+    "learned_positions, longer table": learned,
     "sinusoidal_positions": sinusoidal,
     "rotary": turned_halves,
     "rotary, neighbours, positions given": turned_neighbours,

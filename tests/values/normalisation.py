@@ -55,7 +55,13 @@ def lengthened(params: Any) -> Any:
     return np.asarray(params["scale"]) * params["kernel"] / np.linalg.norm(params["kernel"], axis=0)
 
 
+def unit_length(axis: int) -> Value:
+    return lambda params, x: np.asarray(x) / np.linalg.norm(x, axis=axis, keepdims=True)
+
+
 VALUES = {
+    "l2_normalize": unit_length(-1),
+    "l2_normalize, another axis": unit_length(-2),
     "layer_norm": normalised(),
     "layer_norm, no scale": normalised(),
     "layer_norm, large eps": normalised(1.0),

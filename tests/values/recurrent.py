@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from purenet.catalogue.draws import affine
+
 TIME, UNITS = 5, 6
 
 Step = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
@@ -89,6 +91,7 @@ def on_top(params: Any, x: Any) -> Any:
 
 
 VALUES = {
+    "without_lengths": lambda params, x: affine(params, x[0]),
     "rnn": unrolled(rnn_step),
     "rnn, relu, reversed": unrolled(relu_step, reverse=True),
     "gru": unrolled(gru_step),

@@ -67,7 +67,15 @@ def maxout(params: Any, x: Any) -> Any:
     return np.max(np.einsum("bi,ipo->bpo", x, params["kernel"]) + params["bias"], 1)
 
 
+def prelu(params: Any, x: Any) -> Any:
+    return np.maximum(x, 0) + np.asarray(params["slope"]) * np.minimum(x, 0)
+
+
 VALUES = {
+    "glu, over the first axis": lambda params, x: x[:2] * scipy.special.expit(x[2:]),
+    "swiglu, value first": lambda params, x: x[..., :3] * silu(x[..., 3:]),
+    "prelu": prelu,
+    "prelu, channels": prelu,
     "gated_mlp": gated_mlp,
     "gated_mlp, to other features": gated_mlp,
     "highway": highway,
