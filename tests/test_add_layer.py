@@ -25,7 +25,9 @@ HEAD = '''"""square: each element times itself.
 Kept: x. Euclid, *Elements* (1956), book 2.
 """
 
-from ..layer import Layer, stateless
+from ..constructor import constructor
+from ..layer import Layer
+from ..stateless import stateless
 
 '''
 PROPERTIES = "gradient_equals_autodiff or independent_value or linear or vmap or memory_alone"

@@ -4,7 +4,7 @@ How to add one, here `square`, y = x^2:
 
 1. The file, purenet/layers/square.py. Its docstring begins with the equations, one a line and indented by four, says
    what is kept, and cites the source with the year in parentheses. Then the twins, plain functions on arrays at
-   module level, and the constructor, which `purenet.stateless` makes of them:
+   module level, and the constructor, which makes a layer of them by `purenet.stateless`:
 
        def square_forward(x):
            return x * x
@@ -12,6 +12,7 @@ How to add one, here `square`, y = x^2:
        def square_backward(x, dy):
            return 2 * x * dy  # y = x x
 
+       @constructor
        def square() -> Layer:
            \"\"\"y = x^2.\"\"\"
            return stateless(square_forward, square_backward, name="square", needs=("x",), recompute=square_forward)
