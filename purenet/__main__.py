@@ -1,4 +1,4 @@
-"""`python -m purenet check`: the library's gradients, or yours, checked on this machine."""
+"""`python -m purenet check` and `python -m purenet layers`: see `python -m purenet --help`."""
 
 from __future__ import annotations
 

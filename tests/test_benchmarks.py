@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 import purenet as pn
+from purenet.catalogue import catalogue
+from purenet.catalogue.table import public
 
 PATH = Path(__file__).parent.parent / "examples" / "benchmarks" / "layers.py"
 
@@ -25,15 +26,16 @@ def benchmark() -> ModuleType:
     return module
 
 
-def test_every_layer_has_a_row(benchmark: ModuleType) -> None:
-    named = {row.name.split(",")[0] for subject in benchmark.SUBJECTS for row in subject()}
-    assert {name for name, value in vars(pn.layers).items() if isfunction(value)} <= named
+def test_sizes_are_those_of_rows_and_of_every_layer(benchmark: ModuleType) -> None:
+    names = {row.name for row in catalogue()}
+    assert set(benchmark.sizes()) <= names
+    assert set(public(pn.layers)) <= {name.split(",")[0] for name in benchmark.sizes()}
 
 
 @pytest.mark.complete
-def test_a_row_is_measured(benchmark: ModuleType) -> None:
-    row = benchmark.Row("gelu", pn.gelu(), benchmark.floats(7), 4096, 4096)
-    found = benchmark.measure(row, row.examples, jnp.float32, rounds=3)
+@pytest.mark.parametrize("name", ["gelu", "softplus", "negative_elbo"])
+def test_a_row_is_measured(benchmark: ModuleType, name: str) -> None:
+    size = benchmark.size_of(next(row for row in catalogue() if row.name == name))
+    found = benchmark.measure(size, 4096, jnp.float32, rounds=3)
     assert found.by_hand > 0
     assert found.by_autodiff > 0
-    assert found.memory < 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
@@ -15,9 +14,9 @@ import pytest
 
 import purenet as pn
 import purenet.combine
+from purenet.catalogue import Row, catalogue, input_of
+from purenet.catalogue.table import lines, public
 from purenet.checking import command
-from purenet.checking.catalogue import Entry, catalogue, constructor
-from purenet.checking.report import plain
 
 MINE = """
 import jax
@@ -108,31 +107,30 @@ def verdicts(printed: str) -> dict[str, str]:
 
 
 def test_the_catalogue_has_every_public_constructor() -> None:
-    modules = (pn.layers, pn.losses, purenet.combine)
-    public = {name for module in modules for name, value in vars(module).items() if inspect.isfunction(value)}
-    entries = catalogue()
-    assert public | {"objective"} <= {constructor(entry) for entry in entries}
-    assert len({entry.name for entry in entries}) == len(entries)
-    assert all(hasattr(pn, constructor(e)) or hasattr(pn.losses, constructor(e)) for e in entries)
+    constructors = {name for module in (pn, pn.layers, pn.losses, purenet.combine) for name in public(module)}
+    rows = catalogue()
+    assert constructors - {"stateless"} <= {row.constructor for row in rows}
+    assert len({row.name for row in rows}) == len(rows)
+    places = (pn, pn.losses, pn.models)
+    assert all(any(hasattr(place, row.constructor) for place in places) for row in rows)
 
 
 def test_inputs_of_the_catalogue_are_numpy_follow_the_seed_and_stand_alone() -> None:
-    first, again, other = catalogue(), catalogue(), catalogue(seed=1)
-    for entry, same, moved in zip(first, again, other, strict=True):
-        leaves = jax.tree.leaves(entry.x)
-        assert all(isinstance(leaf, np.ndarray) for leaf in leaves), entry.name
-        assert all(map(np.array_equal, leaves, jax.tree.leaves(same.x))), entry.name
-        assert not all(map(np.array_equal, leaves, jax.tree.leaves(moved.x))), entry.name
+    for row in catalogue():
+        leaves, again, moved = (jax.tree.leaves(input_of(row, seed)) for seed in (0, 0, 1))
+        assert all(isinstance(leaf, np.ndarray) for leaf in leaves), row.name
+        assert all(map(np.array_equal, leaves, again)), row.name
+        assert not all(map(np.array_equal, leaves, moved)), row.name
 
 
 def test_inputs_of_activations_lie_on_both_sides_of_every_kink() -> None:
-    x = next(entry.x for entry in catalogue() if entry.name == "relu6")
+    x = next(input_of(row) for row in catalogue() if row.name == "relu6")
     bounds = (-np.inf, -6, -3, -1, 0, 1, 3, 6, np.inf)
     assert np.all(np.histogram(x, bounds)[0] > 0)
     assert not np.isin(x, bounds).any()
 
 
-def some_of_the_library() -> list[Entry]:
+def some_of_the_library() -> list[Row]:
     names = (
         "gelu, exact",
         "hard_swish",
@@ -140,24 +138,58 @@ def some_of_the_library() -> list[Entry]:
         "softmax_cross_entropy, where, classes",
         "per_example",
     )
-    return [entry for entry in catalogue() if entry.name in names]
+    return [row for row in catalogue() if row.name in names]
 
 
 @pytest.mark.complete
 def test_the_library_is_checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command.jobs, "catalogue", lambda seed: some_of_the_library())
+    monkeypatch.setattr(command.jobs, "catalogue", some_of_the_library)
     assert command.main(["check"]) == 0
     printed = capsys.readouterr().out
     assert f"on {jax.default_backend()} ({jax.devices()[0].device_kind}), jax {jax.__version__}" in printed
     assert "float64, matrix products at full precision (highest)" in printed
-    assert verdicts(printed) == dict.fromkeys([entry.name for entry in some_of_the_library()], "PASS")
+    assert verdicts(printed) == dict.fromkeys([row.name for row in some_of_the_library()], "PASS")
     assert printed.splitlines()[-1].startswith("OK  5 checked in ")
     assert printed.splitlines()[-1].endswith(" s: 5 PASS")
 
 
 def test_names_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["check", "--list"]) == 0
-    assert capsys.readouterr().out.splitlines() == [entry.name for entry in catalogue()]
+    assert capsys.readouterr().out.splitlines() == [row.name for row in catalogue()]
+
+
+# The table of layers.
+
+
+def test_the_table_says_something_of_every_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    found = lines()
+    public_names = {name for module in (pn.layers, pn.losses, purenet.combine, pn.models) for name in public(module)}
+    assert public_names <= {line.name for line in found}
+    assert not [line.name for line in found if not line.equation or not line.kept]
+    reordering = {"flatten", "reshape", "swap_axes", "pad", "crop", "stacked_rnn", "without_lengths"}
+    around = {
+        "parallel",
+        "concatenate",
+        "repeat",
+        "frozen",
+        "per_example",
+        "head_objective",
+        "objective",
+        "from_function",
+    }
+    assert {line.name for line in found if not line.source} == reordering | around
+    assert command.main(["layers", "Keys"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == ["layer", "upsample"]
+
+
+def test_the_table_reads_equations_what_is_kept_and_sources() -> None:
+    table = {line.name: line[1:] for line in lines()}
+    assert table["dense"] == ("y = x @ kernel + bias", "x", "Goodfellow et al. 2016")
+    assert table["rms_norm"] == ("y = scale xhat, xhat = x rstd", "x, rstd (y recomputed)", "Zhang & Sennrich 2019")
+    assert table["elu"][1:] == ("y", "Clevert et al. 2016")
+    assert table["global_max_pool"][:2] == ("y = max_i x_i", "place (y recomputed)")
+    assert table["serial"][:2] == ("y = f_n(... f_2(f_1(x)))", "x, what its plan says")
 
 
 # The caller's own.

@@ -7,7 +7,6 @@ import doctest
 import io
 import linecache
 import re
-from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,6 @@ import jax.numpy as jnp
 import pytest
 
 import purenet as pn
-import purenet.combine
 import purenet.planning
 import purenet.summarize
 
@@ -71,15 +69,6 @@ def test_readme_names_what_there_is() -> None:
         assert name in README, name
     losses = {name for name in dir(pn.losses) if callable(getattr(pn.losses, name))}
     assert losses <= named, losses - named
-
-
-def test_the_tables_of_layers_have_every_layer() -> None:
-    tables = README[README.index("## Layers") : README.index("## Examples")]
-    cells = [line.split(" | ") for line in tables.splitlines() if line.startswith("| `")]
-    assert all(len(row) == 4 and row[1] and row[2] for row in cells)
-    named = [name for row in cells for name in re.findall(r"`(\w+)`", row[0])]
-    public = [name for module in (pn.layers, purenet.combine) for name, f in vars(module).items() if isfunction(f)]
-    assert sorted(named) == sorted(public)
 
 
 @pytest.mark.parametrize("module", [purenet.planning, purenet.summarize], ids=["plan", "summary"])

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases.pooling import largest, mean, norm, pooled
-from helpers import pull_x
 from jax import lax
+from helpers import pull_x
+from values.pooling import largest, mean, norm, pooled
 
 import purenet as pn
 

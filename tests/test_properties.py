@@ -1,4 +1,4 @@
-"""Every property over every row of tests/cases: values and gradients in a first run, all else in the complete set."""
+"""Every property over every row of the catalogue: values and gradients in a first run, the rest in the complete set."""
 
 from __future__ import annotations
 
@@ -10,31 +10,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, FEATURES, Case
 from compile_flags import AS_FOR_USERS
 from cost import cost, kept_bytes
 from hypothesis import given, settings, strategies as st
+from values import COMPOSED, VALUES, value_of
 
 import purenet as pn
+from purenet.catalogue import Row, catalogue, input_of
+from purenet.catalogue.draws import FEATURES
+from purenet.catalogue.row import BATCH
 from purenet.layer import run_backward
 
-BATCH = 5
+ROWS = catalogue()
 
 
-def each(cases: list[Case]) -> Any:
+def each(cases: list[Row]) -> Any:
     """A test a row; all tests of a row run in one process, which compiles the row once: see conftest."""
-    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+    return pytest.mark.parametrize("row", cases, ids=[row.name for row in cases])
 
 
-each_case = each(CASES)
+each_row = each(ROWS)
+ANYWHERE = [
+    "dense",
+    "layer_norm",
+    "gelu",
+    "softmax",
+    "serial, nested",
+    "repeat",
+    "softmax_cross_entropy, integer labels",
+]
 LOSS_KINDS = {"mean": np.mean, "sum": np.sum}
 
 
 class Twin:
     """One row at work: parameters moved away from ones and zeros, an input, forward and backward with frozen keys."""
 
-    def __init__(self, case: Case, params: Any, state: Any, x: Any, dy: Any = None):
-        self.case, self.layer = case, case.layer
+    def __init__(self, row: Row, params: Any, state: Any, x: Any, dy: Any = None):
+        self.row, self.layer = row, row.layer
         self.params, self.state, self.x, self.dy = params, state, x, dy
         self.arguments = params, state, x, dy
 
@@ -63,7 +75,7 @@ class Twin:
 
     def jit(self, function: Callable[..., Any]) -> Any:
         # noise is float32 in every dtype, and in a hurry its last bit depends on what is fused with it
-        return jax.jit(function, compiler_options=AS_FOR_USERS if self.case.random else None)
+        return jax.jit(function, compiler_options=AS_FOR_USERS if self.row.random else None)
 
     @functools.cached_property
     def compiled_pull(self) -> Any:
@@ -98,22 +110,20 @@ class Twin:
 
 @functools.cache
 def twin64(name: str) -> Twin:
-    case = next(case for case in CASES if case.name == name)
-
-    init_key, x_key = jax.random.split(jax.random.key(7))
+    row = next(row for row in ROWS if row.name == name)
     with jax.enable_x64(True):  # operation by operation: rows share the programs of random numbers
-        x = in_dtype(case.x(x_key, BATCH), jnp.float64)
-        params, state = case.layer.init(init_key, x)
+        x = jax.device_put(input_of(row))
+        params, state = row.layer.init(jax.random.key(7), x)
         params = jax.device_put(jax.tree.map(lambda p, n: np.asarray(p) + 0.3 * n, params, noise(7, params)))
-        y = jax.eval_shape(Twin(case, params, state, x).value, params, state, x)
-        return Twin(case, params, state, x, jax.device_put(noise(12, y)))
+        y = jax.eval_shape(Twin(row, params, state, x).value, params, state, x)
+        return Twin(row, params, state, x, jax.device_put(noise(12, y)))
 
 
 @functools.cache
 def narrow_twin(name: str, dtype: str) -> Twin:
     """The same numbers, rounded."""
     wide = twin64(name)
-    return Twin(wide.case, *rounded(wide.arguments, jnp.dtype(dtype)))
+    return Twin(wide.row, *rounded(wide.arguments, jnp.dtype(dtype)))
 
 
 def noise(seed: int, tree: Any) -> Any:
@@ -122,7 +132,7 @@ def noise(seed: int, tree: Any) -> Any:
 
 
 def rounded(tree: Any, dtype: Any) -> Any:
-    """As in_dtype, without compiling anything."""
+    """Floating leaves in another dtype, without compiling anything."""
 
     def round_leaf(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -134,10 +144,6 @@ def rounded(tree: Any, dtype: Any) -> Any:
 
 def widened(narrow: Any, wide: Any) -> Any:
     return jax.device_put(np.asarray(narrow).astype(wide.dtype))
-
-
-def in_dtype(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
 def split_floating(tree: Any) -> tuple[list, Any]:
@@ -170,53 +176,57 @@ def differences(actual: Any, expected: Any) -> list[tuple[float, float]]:
     return found
 
 
-@each_case
-def test_gradient_equals_autodiff(case: Case) -> None:
+@each_row
+def test_gradient_equals_autodiff(row: Row) -> None:
     """A gradient that is zero proves nothing: only rows that say so may have one."""
     with jax.enable_x64(True):
-        (_, gradient), by_autodiff, _ = twin64(case.name).together
+        (_, gradient), by_autodiff, _ = twin64(row.name).together
         found = differences(gradient, by_autodiff)
     assert found
     for error, scale in found:
-        assert error <= case.bound * scale, f"{error} of {scale}"
-        assert scale > 1e-12 or case.vacuous
+        assert error <= row.bound * scale, f"{error} of {scale}"
+        assert scale > 1e-12 or row.vacuous
 
 
 @pytest.mark.complete
-@pytest.mark.parametrize("name", ["dense", "layer_norm", "gelu", "softmax", "serial_nested", "repeat", "ce_integer"])
+@pytest.mark.parametrize("name", ANYWHERE)
 @given(seed=st.integers(0, 2**31 - 1), batch=st.sampled_from([1, 2, 7]))
 @settings(max_examples=6, deadline=None, derandomize=True)
 def test_gradient_equals_autodiff_anywhere(name: str, seed: int, batch: int) -> None:
-    case = next(case for case in CASES if case.name == name)
-    with jax.enable_x64(True):
-        x = case.x(jax.random.key(seed), batch)
-    report = pn.check(case.layer, x, seed=seed, verbose=False)
+    row = next(row for row in ROWS if row.name == name)
+    report = pn.check(row.layer, input_of(row, seed, batch), seed=seed, verbose=False)
     assert all(leaf.error <= 1e-13 for leaf in report.leaves if leaf.verdict == "PASS"), report
 
 
-@each([case for case in CASES if case.value is not None or not case.layer.plan])
-def test_forward_equals_an_independent_value(case: Case) -> None:
-    """Only combinations of layers may go without one."""
-    assert case.value is not None
+def test_values_are_those_of_rows() -> None:
+    assert set(VALUES) | COMPOSED <= {row.name for row in ROWS}
+    assert not [row.name for row in ROWS if value_of(row) and row.name in COMPOSED]
+
+
+@each([row for row in ROWS if row.name not in COMPOSED])
+def test_forward_equals_an_independent_value(row: Row) -> None:
+    """A row without one says so in tests/values."""
+    value = value_of(row)
+    assert value is not None
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        twin = twin64(case.name)
+        twin = twin64(row.name)
         with jax.numpy_rank_promotion("allow"):
-            assert_close(twin.together[2], case.value(twin.params, twin.x), case.bound)
+            assert_close(twin.together[2], value(twin.params, twin.x), row.bound)
 
 
-@each_case
-def test_predict_equals_forward(case: Case) -> None:
+@each_row
+def test_predict_equals_forward(row: Row) -> None:
     with jax.enable_x64(True):
-        (y, _), _, predicted = twin64(case.name).together
+        (y, _), _, predicted = twin64(row.name).together
         same = all(difference <= 1e-13 * scale for difference, scale in differences(predicted, y))
-    assert same != (case.random or case.statistics)
+    assert same != (row.random or row.statistics)
 
 
 @pytest.mark.complete
-@each_case
-def test_backward_is_linear(case: Case) -> None:
+@each_row
+def test_backward_is_linear(row: Row) -> None:
     with jax.enable_x64(True):
-        twin = twin64(case.name)
+        twin = twin64(row.name)
 
         def pulled(dy: Any) -> Any:
             return twin.compiled_pull(twin.params, twin.state, twin.x, dy)[1]
@@ -230,65 +240,66 @@ def test_backward_is_linear(case: Case) -> None:
         assert all(not np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(zeros))
 
 
-def one_of_each() -> list[Case]:
+def one_of_each() -> list[Row]:
     """The first row of each kind of layer."""
-    return list({case.layer.name: case for case in reversed(CASES) if not case.layer.parts}.values())
+    return list({row.layer.name: row for row in reversed(ROWS) if not row.layer.parts}.values())
 
 
 @pytest.mark.complete
 @each(one_of_each())
-def test_jit_changes_nothing(case: Case) -> None:
+def test_jit_changes_nothing(row: Row) -> None:
     with jax.enable_x64(True):
-        twin = twin64(case.name)
+        twin = twin64(row.name)
         assert_close(twin.pulled, twin.pull(*twin.arguments), 1e-13)
 
 
 @pytest.mark.complete
-@each([case for case in CASES if case.batched and not case.random])
-def test_vmap_of_one_example_equals_the_batch(case: Case) -> None:
+@each([row for row in ROWS if row.batched and not row.random])
+def test_vmap_of_one_example_equals_the_batch(row: Row) -> None:
     """Values and input gradients are the same; the batch's parameter gradient is the sum over examples."""
     with jax.enable_x64(True):
-        twin = twin64(case.name)
+        twin = twin64(row.name)
         y, (dparams, dx) = twin.pulled
-        share = np.asarray(twin.dy) / BATCH if case.reduction == "mean" else twin.dy
-        one_by_one = jax.jit(jax.vmap(twin.pull, (None, None, 0, None if case.reduction else 0)))
+        share = np.asarray(twin.dy) / BATCH if row.reduction == "mean" else twin.dy
+        one_by_one = jax.jit(jax.vmap(twin.pull, (None, None, 0, None if row.reduction else 0)))
         ys, (dparams_each, dx_each) = one_by_one(twin.params, twin.state, twin.x, share)
-        assert_close(LOSS_KINDS[case.reduction](np.asarray(ys)) if case.reduction else ys, y, 1e-13)
+        assert_close(LOSS_KINDS[row.reduction](np.asarray(ys)) if row.reduction else ys, y, 1e-13)
         assert_close(dx_each, dx, 1e-13)
         assert_close(jax.tree.map(lambda leaf: np.sum(np.asarray(leaf), 0), dparams_each), dparams, 1e-13)
 
 
 @pytest.mark.complete
-@each_case
+@each_row
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_everything_is_finite_and_of_the_dtype(case: Case, dtype: str) -> None:
+def test_everything_is_finite_and_of_the_dtype(row: Row, dtype: str) -> None:
     """run_backward itself raises when a gradient has another dtype than what it belongs to."""
-    y, gradient = narrow_twin(case.name, dtype).pulled
+    y, gradient = narrow_twin(row.name, dtype).pulled
     assert {leaf.dtype for leaf in jax.tree.leaves((y, gradient))} == {jnp.dtype(dtype)}
     assert all(bool(np.all(np.isfinite(np.asarray(leaf, np.float64)))) for leaf in jax.tree.leaves((y, gradient)))
 
 
-@each_case
-def test_float32_is_kept(case: Case) -> None:
-    twin = narrow_twin(case.name, "float32")
+@each_row
+def test_float32_is_kept(row: Row) -> None:
+    twin = narrow_twin(row.name, "float32")
     assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(twin.pull, *twin.arguments))} == {
         jnp.dtype("float32")
     }
 
 
 @pytest.mark.complete
-@each_case
-def test_bfloat16_is_as_accurate_as_autodiff(case: Case) -> None:
-    """The error of each leaf against float64, over four cotangents: at most twice that of jax.vjp.
+@each_row
+def test_bfloat16_is_as_accurate_as_autodiff(row: Row) -> None:
+    """The error of each leaf against float64, over four inputs and cotangents: at most twice that of jax.vjp.
 
     Rounding a right result to bfloat16 alone costs up to 2^-9.
     """
-    twin, wide = narrow_twin(case.name, "bfloat16"), twin64(case.name)
+    twin, wide = narrow_twin(row.name, "bfloat16"), twin64(row.name)
     by_autodiff = twin.jit(twin.pull_by_autodiff)
     squares: list[tuple[Any, Any, Any]] = []
     for turn in range(4):
         dy = jax.tree.map(lambda dy, turn=turn: rounded(np.sin(9 * turn + 5 * np.asarray(dy)), jnp.bfloat16), wide.dy)
-        arguments = *twin.arguments[:3], dy
+        x = rounded(jax.tree.map(np.asarray, input_of(row, turn)), jnp.bfloat16)
+        arguments = *twin.arguments[:2], x, dy
         with jax.enable_x64(True):
             truth = wide.compiled_pull(*jax.tree.map(widened, arguments, wide.arguments))[1]
         hand, auto = twin.compiled_pull(*arguments)[1], by_autodiff(*arguments)[1]
@@ -307,18 +318,18 @@ def square_errors(tree: Any, truth: Any) -> Any:
 # Memory.
 
 
-def large(case: Case) -> tuple[Any, Any, Any, Any]:
+def large(row: Row) -> tuple[Any, Any, Any, Any]:
     """Shapes of (params, state, x, key) at a batch where 4 KiB of slack is little."""
     key = jax.random.key(0)
-    x = jax.eval_shape(lambda key: in_dtype(case.x(key, LARGE), jnp.float32), key)
-    return *jax.eval_shape(case.layer.init, key, x), x, key
+    x = shapes(input_of(row, batch=LARGE))
+    return *jax.eval_shape(row.layer.init, key, x), x, key
 
 
 LARGE = 1024
 
 # What one compiler fuses. The XLA of jax 0.12 writes out on a CPU what is broadcast to a sum, where that of 0.10 does
 # not: a norm's backward takes a twentieth more here, though autodiff keeps five times as much until then.
-SINCE_JAX_0_12 = {"attend_norm_rotary": 1.1}
+SINCE_JAX_0_12 = {"packed_attention, norm and rotary": 1.1}
 
 
 def allowed(name: str, by_autodiff: int) -> float:
@@ -328,20 +339,25 @@ def allowed(name: str, by_autodiff: int) -> float:
     return max(factor * by_autodiff, by_autodiff + 4096)
 
 
+def shapes(x: Any) -> Any:
+    """As JAX takes NumPy's arrays: float32 and int32."""
+    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, x))
+
+
 @pytest.mark.complete
-@each_case
-def test_memory_alone_is_at_most_autodiffs(case: Case, record_property: Callable[[str, object], None]) -> None:
+@each_row
+def test_memory_alone_is_at_most_autodiffs(row: Row, record_property: Callable[[str, object], None]) -> None:
     """Compiled temporary bytes of forward and backward with all gradients, and bytes kept between the two.
 
     `pytest --bytes -k memory_alone` prints the table.
     """
-    params, state, x, key = large(case)
+    params, state, x, key = large(row)
     inexact, rest = split_floating((params, x))
-    dy = jax.eval_shape(lambda *a: case.layer.forward(*a)[0], params, state, x, key)
+    dy = jax.eval_shape(lambda *a: row.layer.forward(*a)[0], params, state, x, key)
 
     def value(inexact: Any, integers: Any, state: Any, key: Any) -> Any:
         params, x = join(inexact, (integers, rest[1]))
-        return case.layer.forward(params, state, x, key)[0]
+        return row.layer.forward(params, state, x, key)[0]
 
     def by_autodiff(inexact: Any, integers: Any, state: Any, key: Any, dy: Any) -> Any:
         y, vjp = jax.vjp(lambda inexact: value(inexact, integers, state, key), inexact)
@@ -349,41 +365,41 @@ def test_memory_alone_is_at_most_autodiffs(case: Case, record_property: Callable
 
     def by_hand(inexact: Any, integers: Any, state: Any, key: Any, dy: Any) -> Any:
         params, x = join(inexact, (integers, rest[1]))
-        y, _, residuals = case.layer.forward(params, state, x, key)
-        return y, jax.tree.leaves(run_backward(case.layer, params, x, y, residuals, dy))
+        y, _, residuals = row.layer.forward(params, state, x, key)
+        return y, jax.tree.leaves(run_backward(row.layer, params, x, y, residuals, dy))
 
     hand, auto = (cost(f, inexact, rest[0], state, key, dy) for f in (by_hand, by_autodiff))
-    kept_by_hand, kept_by_autodiff = kept_bytes(case.layer, params, state, x, key, free=data_of(case, x))
+    kept_by_hand, kept_by_autodiff = kept_bytes(row.layer, params, state, x, key, free=data_of(row, x))
     record_property("bytes", (hand.temporary, auto.temporary, kept_by_hand, kept_by_autodiff))
-    assert hand.temporary <= allowed(case.name, auto.temporary), (hand, auto)
+    assert hand.temporary <= allowed(row.name, auto.temporary), (hand, auto)
     assert kept_by_hand <= kept_by_autodiff + 4096, (kept_by_hand, kept_by_autodiff)
 
 
-def data_of(case: Case, x: Any) -> Any:
+def data_of(row: Row, x: Any) -> Any:
     """True for the leaves of x that are a loss's targets, which its caller holds anyway."""
-    if case.reduction is None and case.layer.name != "per_example":
+    if row.reduction is None and row.layer.name != "per_example":
         return jax.tree.map(lambda leaf: False, x)
     return jax.tree.map(lambda leaf: False, x[0]), jax.tree.map(lambda leaf: True, x[1])
 
 
-def in_training(case: Case) -> pn.Layer:
+def in_training(row: Row) -> pn.Layer:
     """The row as part of an objective: behind a dense layer and, where it is no loss itself, before another one and a
     loss."""
-    if case.layer.name in ("objective", "per_example"):
-        return case.layer
-    x = jax.eval_shape(lambda: case.x(jax.random.key(0), 1))
+    if row.layer.name in ("objective", "per_example"):
+        return row.layer
+    x = input_of(row)
     if isinstance(x, tuple):
-        return pn.objective(pn.dense(FEATURES), case.layer)
-    net = pn.serial(pn.dense(x.shape[-1]), case.layer, pn.dense(3))
+        return pn.objective(pn.dense(FEATURES), row.layer)
+    net = pn.serial(pn.dense(x.shape[-1]), row.layer, pn.dense(3))
     return pn.objective(net, pn.losses.half_squared_error("batch_mean"))
 
 
 @pytest.mark.complete
-@each([case for case in CASES if not case.alone])
-def test_memory_in_training_is_at_most_autodiffs(case: Case) -> None:
+@each([row for row in ROWS if not row.alone])
+def test_memory_in_training_is_at_most_autodiffs(row: Row) -> None:
     """Compiled temporary bytes of `value_and_grad`."""
-    objective, key = in_training(case), jax.random.key(0)
-    x = jax.eval_shape(lambda key: in_dtype(case.x(key, LARGE), jnp.float32), key)
+    objective, key = in_training(row), jax.random.key(0)
+    x = shapes(input_of(row, batch=LARGE))
     if not isinstance(x, tuple):
         net = objective.parts[0][1]
         x = (x, jax.eval_shape(net.predict, *jax.eval_shape(net.init, key, x), x))
@@ -394,15 +410,15 @@ def test_memory_in_training_is_at_most_autodiffs(case: Case) -> None:
 
     by_hand = pn.value_and_grad(objective)
     hand, auto = (cost(function, params, state, x, key) for function in (by_hand, by_autodiff))
-    assert hand.temporary <= allowed(case.name, auto.temporary), (hand, auto)
+    assert hand.temporary <= allowed(row.name, auto.temporary), (hand, auto)
 
 
 @pytest.mark.complete
-@each_case
-def test_second_order_equals_autodiff(case: Case) -> None:
+@each_row
+def test_second_order_equals_autodiff(row: Row) -> None:
     """Forward mode through forward and backward, in a direction of parameters and input: a Hessian-vector product."""
     with jax.enable_x64(True):
-        twin = twin64(case.name)
+        twin = twin64(row.name)
         hessian, expected = twin.along(twin.pull), twin.along(twin.pull_by_autodiff)
         largest = max(scale for _, scale in differences(expected, expected))
         assert all(difference <= 1e-12 * max(largest, 1.0) for difference, _ in differences(hessian, expected))

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases.recurrent import gru_step, lstm_step, relu_step, rnn_step, unrolled
 from cost import cost
+from values.recurrent import gru_step, lstm_step, relu_step, rnn_step, unrolled
 
 import purenet as pn
 from purenet.layer import run_backward

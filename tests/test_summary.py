@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from cases import CASES, Case
-from helpers import residual_mlp
 from jax import lax
 
 import purenet as pn
 from purenet import losses
+from purenet.catalogue import Row, catalogue, input_of
 from purenet.flops import matmul_flops
 
 B, D, N = 6, 8, 3
+COMBINED = [entry for entry in catalogue() if entry.layer.parts]
 X = jax.ShapeDtypeStruct((B, D), jnp.float32)
 
 
@@ -126,20 +126,18 @@ def test_nothing_is_run() -> None:
     assert table.flops == 2 * wide**3
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.layer.parts], ids=[case.name for case in CASES if case.layer.parts]
-)
-def test_totals_are_those_of_the_whole(case: Case) -> None:
+@pytest.mark.parametrize("entry", COMBINED, ids=[entry.name for entry in COMBINED])
+def test_totals_are_those_of_the_whole(entry: Row) -> None:
     """Counted from the leaves of init, the residuals of forward and the whole program."""
     key = jax.random.key(0)
-    x = jax.eval_shape(lambda key: case.x(key, B), key)
-    table = pn.summary(case.layer, x, key=key)
-    params, state = jax.eval_shape(case.layer.init, key, x)
+    x = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, input_of(entry, batch=B)))
+    table = pn.summary(entry.layer, x, key=key)
+    params, state = jax.eval_shape(entry.layer.init, key, x)
     assert table.parameters == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     assert table.parameter_bytes == sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    program = jax.make_jaxpr(lambda *args: case.layer.forward(*args)[0])(params, state, x, key)
+    program = jax.make_jaxpr(lambda *args: entry.layer.forward(*args)[0])(params, state, x, key)
     assert table.flops == matmul_flops(program.jaxpr)
-    assert table.kept_bytes == kept_bytes(case.layer, params, state, x, key)
+    assert table.kept_bytes == kept_bytes(entry.layer, params, state, x, key)
     assert all(row.kept_bytes >= 0 and row.flops >= 0 for row in table.rows)
 
 

@@ -1,8 +1,8 @@
 """Time of forward and backward with all gradients, every layer beside jax.vjp of the same forward, in one run.
 
-    python examples/benchmarks/layers.py                    every layer, at sizes for a CPU
+    python examples/benchmarks/layers.py                    rows of purenet's catalogue, at sizes for a CPU
     python examples/benchmarks/layers.py --large            the sizes of a training run on a GPU
-    python examples/benchmarks/layers.py conv lstm          some of them
+    python examples/benchmarks/layers.py conv lstm          some of them, or any others
 
 Runs alternate, ours, theirs, ours, theirs: medians of each, and the median of the ratios round by round. Below 1 the
 hand-written backward is the faster one. "memory" is the ratio of compiled temporary bytes, ours to theirs, "-" where
@@ -22,17 +22,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import purenet as pn
+from purenet.catalogue import Row, catalogue, features
+from purenet.catalogue.draws import integers, normal, together
+from purenet.catalogue.row import Draw
 from purenet.layer import run_backward
 
 
-class Row(NamedTuple):
-    """A layer and its input; `large` is the number of examples with --large."""
+class Size(NamedTuple):
+    """What is measured: `examples` of x, `large` of them with --large, and a layer of that width where the row's own
+    is a small one."""
 
-    name: str
-    layer: pn.Layer
-    x: Callable[[int], Any]
+    x: Draw
     examples: int
     large: int
+    layer: pn.Layer | None = None
 
 
 class Measured(NamedTuple):
@@ -42,153 +45,133 @@ class Measured(NamedTuple):
     memory: float
 
 
-def floats(*shape: int) -> Callable[[int], Any]:
-    """Normal numbers [examples, ...]."""
-    return lambda examples: np.random.default_rng(0).normal(size=(examples, *shape)).astype(np.float32)
+WIDE = Size(normal(1024), 1024, 16384)
+IMAGES = Size(normal(32, 32, 64), 32, 256)
+TOKENS = Size(normal(256, 512), 8, 64)
+STEPS = Size(normal(128, 256), 32, 128)
+PAIRS = WIDE.replace(x=together(normal(1024), normal(1024)))
+CLASSES = WIDE.replace(x=together(normal(1000), integers(1000)))
+# A row that is named nowhere here is measured at its own input.
+OWN = 4096
 
 
-def integers(below: int, *shape: int) -> Callable[[int], Any]:
-    return lambda examples: np.random.default_rng(0).integers(0, below, (examples, *shape)).astype(np.int32)
+def wide(layer: pn.Layer, count: int = 512, examples: int = 1024, large: int = 16384) -> Size:
+    return Size(normal(count), examples, large, layer)
 
 
-def pairs(first: Callable[[int], Any], second: Callable[[int], Any]) -> Callable[[int], Any]:
-    return lambda examples: (first(examples), second(examples))
+def images(layer: pn.Layer | None = None, examples: int = 16, large: int = 256) -> Size:
+    return IMAGES.replace(examples=examples, large=large, layer=layer)
 
 
-def triples(each: Callable[[int], Any]) -> Callable[[int], Any]:
-    return lambda examples: (each(examples), each(examples), each(examples))
+def tokens(layer: pn.Layer, count: int = 1, examples: int = 4) -> Size:
+    x = TOKENS.x if count == 1 else together(*[TOKENS.x] * count)
+    return Size(x, examples, 64, layer)
 
 
-ROWS_OF_FEATURES = floats(1024)
-IMAGES = floats(32, 32, 64)
-TOKENS = floats(256, 512)
+def elementwise() -> dict[str, Size]:
+    random = ("dropout", "alpha_dropout", "gaussian_dropout", "gaussian_noise", "drop_path", "prelu")
+    return dict.fromkeys([*(row.name for row in features.activations()), *random], WIDE)
 
 
-def elementwise() -> list[Row]:
-    layers = [
-        pn.identity(), pn.sigmoid(), pn.tanh(), pn.relu(), pn.relu6(), pn.leaky_relu(), pn.elu(), pn.celu(), pn.selu(),
-        pn.gelu(), pn.silu(), pn.mish(), pn.softplus(), pn.softsign(), pn.hard_sigmoid(), pn.hard_swish(),
-        pn.hard_tanh(), pn.log_sigmoid(), pn.erf_sigmoid(), pn.softmax(), pn.log_softmax(), pn.prelu(),
-        pn.dropout(0.1), pn.alpha_dropout(0.1), pn.gaussian_dropout(0.1), pn.gaussian_noise(0.1), pn.drop_path(0.1),
-    ]  # fmt: skip
-    rows = [Row(layer.name, layer, ROWS_OF_FEATURES, 1024, 16384) for layer in layers]
-    return [*rows, Row("swish", pn.swish(), ROWS_OF_FEATURES, 1024, 16384)]
+def of_features() -> dict[str, Size]:
+    gates = Size(normal(2 * 2816), 512, 16384)
+    return {
+        "dense": WIDE.replace(layer=pn.dense(1024)),
+        **dict.fromkeys(("glu", "geglu", "swiglu", "reglu"), gates),
+        "gated_mlp": wide(pn.gated_mlp(1408)),
+        "mixture_of_experts": wide(pn.mixture_of_experts(8, 512, top_k=2), 256, 2048),
+        "highway": wide(pn.highway()),
+        "maxout": wide(pn.maxout(512, 4)),
+    }
 
 
-def features() -> list[Row]:
-    return [
-        Row("dense", pn.dense(1024), ROWS_OF_FEATURES, 1024, 16384),
-        Row("glu", pn.glu(), floats(2 * 2816), 512, 16384),
-        Row("geglu", pn.geglu(), floats(2 * 2816), 512, 16384),
-        Row("swiglu", pn.swiglu(), floats(2 * 2816), 512, 16384),
-        Row("reglu", pn.reglu(), floats(2 * 2816), 512, 16384),
-        Row("gated_mlp", pn.gated_mlp(1408), floats(512), 1024, 16384),
-        Row("mixture_of_experts", pn.mixture_of_experts(8, 512, top_k=2), floats(256), 2048, 16384),
-        Row("highway", pn.highway(), floats(512), 1024, 16384),
-        Row("maxout", pn.maxout(512, 4), floats(512), 1024, 16384),
-    ]
+def of_images() -> dict[str, Size]:
+    unchanged = ("max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "global_lp_pool", "pixel_shuffle")
+    unchanged += ("pixel_unshuffle", "swap_axes", "flatten", "batch_norm", "activated_batch_norm", "spatial_dropout")
+    return dict.fromkeys(unchanged, IMAGES) | {
+        "conv": images(pn.conv(64, (3, 3))),
+        "conv, strided": images(pn.conv(128, (3, 3), strides=2)),
+        "conv, 1x1": images(pn.conv(128, (1, 1))),
+        "conv, causal": Size(normal(512, 128), 16, 256, pn.conv(128, 5, padding="CAUSAL")),
+        "conv, 3d": Size(normal(12, 12, 12, 16), 8, 64, pn.conv(16, (3, 3, 3))),
+        "conv, grouped": images(pn.conv(64, (3, 3), groups=4)),
+        "conv, 32 groups": images(pn.conv(64, (3, 3), groups=32), 4),
+        "depthwise_conv": images(),
+        "conv_transpose": Size(normal(16, 16, 64), 16, 256, pn.conv_transpose(32, (3, 3), strides=2)),
+        "max_pool, overlapping": images(pn.max_pool((3, 3), strides=2), 32),
+        "avg_pool, ceil_mode": images(pn.avg_pool((3, 3), strides=2), 32),
+        "lp_pool": images(pn.lp_pool((2, 2), strides=2), 32),
+        "adaptive_avg_pool": images(pn.adaptive_avg_pool((7, 7)), 32),
+        "adaptive_max_pool": images(pn.adaptive_max_pool((7, 7)), 8),
+        "upsample": images(pn.upsample((2, 2)), 8, 64),
+        "upsample, linear": images(pn.upsample((2, 2), method="linear"), 8, 64),
+        "pad": images(pn.pad(((1, 1), (1, 1)), mode="reflect"), 32),
+        "crop": images(pn.crop(((1, 1), (1, 1))), 32),
+        "reshape": images(pn.reshape(64, 1024), 32),
+        "group_norm": images(pn.group_norm(8)),
+        "instance_norm": images(pn.instance_norm()),
+        "squeeze_and_excitation": images(pn.squeeze_and_excitation(16)),
+        "weight_standardize": images(pn.weight_standardize(pn.conv(64, (3, 3)))),
+    }
 
 
-def images() -> list[Row]:
-    return [
-        Row("conv", pn.conv(64, (3, 3)), IMAGES, 16, 256),
-        Row("conv, stride 2", pn.conv(128, (3, 3), strides=2), IMAGES, 16, 256),
-        Row("conv, 1x1", pn.conv(128, (1, 1)), IMAGES, 16, 256),
-        Row("conv, 1d causal", pn.conv(128, 5, padding="CAUSAL"), floats(512, 128), 16, 256),
-        Row("conv, 3d", pn.conv(16, (3, 3, 3)), floats(12, 12, 12, 16), 8, 64),
-        Row("conv, 4 groups", pn.conv(64, (3, 3), groups=4), IMAGES, 16, 256),
-        Row("conv, 32 groups", pn.conv(64, (3, 3), groups=32), IMAGES, 4, 256),
-        Row("depthwise_conv", pn.depthwise_conv((3, 3)), IMAGES, 16, 256),
-        Row("conv_transpose", pn.conv_transpose(32, (3, 3), strides=2), floats(16, 16, 64), 16, 256),
-        Row("max_pool", pn.max_pool((2, 2), strides=2), IMAGES, 32, 256),
-        Row("max_pool, overlapping", pn.max_pool((3, 3), strides=2), IMAGES, 32, 256),
-        Row("avg_pool", pn.avg_pool((2, 2), strides=2), IMAGES, 32, 256),
-        Row("avg_pool, overlapping", pn.avg_pool((3, 3), strides=2), IMAGES, 32, 256),
-        Row("lp_pool", pn.lp_pool((2, 2), strides=2), IMAGES, 32, 256),
-        Row("adaptive_avg_pool", pn.adaptive_avg_pool((7, 7)), IMAGES, 32, 256),
-        Row("adaptive_max_pool", pn.adaptive_max_pool((7, 7)), IMAGES, 8, 256),
-        Row("upsample", pn.upsample((2, 2)), IMAGES, 8, 64),
-        Row("upsample, linear", pn.upsample((2, 2), method="linear"), IMAGES, 8, 64),
-        Row("pixel_shuffle", pn.pixel_shuffle(2), IMAGES, 32, 256),
-        Row("pixel_unshuffle", pn.pixel_unshuffle(2), IMAGES, 32, 256),
-        Row("pad", pn.pad(((1, 1), (1, 1)), mode="reflect"), IMAGES, 32, 256),
-        Row("crop", pn.crop(((1, 1), (1, 1))), IMAGES, 32, 256),
-        Row("swap_axes", pn.swap_axes(-2, -1), IMAGES, 32, 256),
-        Row("flatten", pn.flatten(), IMAGES, 32, 256),
-        Row("reshape", pn.reshape(64, 1024), IMAGES, 32, 256),
-        Row("global_avg_pool", pn.global_avg_pool(), IMAGES, 32, 256),
-        Row("global_max_pool", pn.global_max_pool(), IMAGES, 32, 256),
-        Row("global_lp_pool", pn.global_lp_pool(), IMAGES, 32, 256),
-        Row("batch_norm", pn.batch_norm(), IMAGES, 32, 256),
-        Row("activated_batch_norm", pn.activated_batch_norm(), IMAGES, 32, 256),
-        Row("group_norm", pn.group_norm(8), IMAGES, 16, 256),
-        Row("instance_norm", pn.instance_norm(), IMAGES, 16, 256),
-        Row("squeeze_and_excitation", pn.squeeze_and_excitation(16), IMAGES, 16, 256),
-        Row("spatial_dropout", pn.spatial_dropout(0.1), IMAGES, 32, 256),
-    ]
+def of_sequences() -> dict[str, Size]:
+    packed, pair = Size(normal(256, 3 * 512), 4, 64), together(TOKENS.x, TOKENS.x)
+    return dict.fromkeys(("layer_norm", "rms_norm", "l2_normalize", "sinusoidal_positions"), TOKENS) | {
+        "embedding": Size(integers(8192, 256), 16, 64, pn.embedding(8192, 256)),
+        "learned_positions": tokens(pn.learned_positions(256), 1, 8),
+        "rotary": Size(normal(256, 8, 64), 8, 64, pn.rotary()),
+        "packed_attention": packed.replace(layer=pn.packed_attention(8)),
+        "packed_attention, causal": packed.replace(layer=pn.packed_attention(8, causal=True)),
+        "packed_attention, grouped": Size(normal(256, 12 * 64), 4, 64, pn.packed_attention(8, kv_heads=2)),
+        "self_attention": tokens(pn.self_attention(8, causal=True)),
+        "dot_product_attention": tokens(pn.dot_product_attention(8), 3),
+        "cross_attention": tokens(pn.cross_attention(8), 2),
+        "multi_head_attention": tokens(pn.multi_head_attention(8), 3),
+        "rnn": STEPS.replace(layer=pn.rnn(256)),
+        "gru": STEPS.replace(layer=pn.gru(256)),
+        "lstm": STEPS.replace(layer=pn.lstm(256)),
+        "lstm, gates kept": STEPS.replace(layer=pn.lstm(256, keep="gates")),
+        "linear_recurrence": Size(pair, 8, 64, pn.linear_recurrence()),
+        "linear_recurrence, sequential, reversed": Size(pair, 8, 64, pn.linear_recurrence(method="sequential")),
+        "stacked_rnn": Size(normal(64, 128), 32, 128, pn.stacked_rnn(pn.gru(128), pn.gru(128))),
+        "without_lengths": tokens(pn.without_lengths(pn.dropout(0.1)), 1, 8),
+        "bidirectional": Size(normal(64, 128), 32, 128, pn.bidirectional(pn.lstm(128), pn.lstm(128, reverse=True))),
+    }
 
 
-def sequences() -> list[Row]:
-    packed = floats(256, 3 * 512)
-    heads = floats(256, 8, 64)
-    return [
-        Row("layer_norm", pn.layer_norm(), TOKENS, 8, 64),
-        Row("rms_norm", pn.rms_norm(), TOKENS, 8, 64),
-        Row("l2_normalize", pn.l2_normalize(), TOKENS, 8, 64),
-        Row("embedding", pn.embedding(8192, 256), integers(8192, 256), 16, 64),
-        Row("learned_positions", pn.learned_positions(256), TOKENS, 8, 64),
-        Row("sinusoidal_positions", pn.sinusoidal_positions(), TOKENS, 8, 64),
-        Row("rotary", pn.rotary(), heads, 8, 64),
-        Row("packed_attention", pn.packed_attention(8), packed, 4, 64),
-        Row("packed_attention, causal", pn.packed_attention(8, causal=True), packed, 4, 64),
-        Row("packed_attention, 2 of 8 key heads", pn.packed_attention(8, kv_heads=2), floats(256, 12 * 64), 4, 64),
-        Row("self_attention", pn.self_attention(8, causal=True), TOKENS, 4, 64),
-        Row("rnn", pn.rnn(256), floats(128, 256), 32, 128),
-        Row("gru", pn.gru(256), floats(128, 256), 32, 128),
-        Row("lstm", pn.lstm(256), floats(128, 256), 32, 128),
-        Row("lstm, gates kept", pn.lstm(256, keep="gates"), floats(128, 256), 32, 128),
-        Row("linear_recurrence", pn.linear_recurrence(), pairs(TOKENS, TOKENS), 8, 64),
-        Row("linear_recurrence, sequential", pn.linear_recurrence(method="sequential"), pairs(TOKENS, TOKENS), 8, 64),
-        Row("dot_product_attention", pn.dot_product_attention(8), triples(TOKENS), 4, 64),
-        Row("cross_attention", pn.cross_attention(8), pairs(TOKENS, TOKENS), 4, 64),
-        Row("multi_head_attention", pn.multi_head_attention(8), triples(TOKENS), 4, 64),
-        Row("stacked_rnn", pn.stacked_rnn(pn.gru(128), pn.gru(128)), floats(64, 128), 32, 128),
-        Row("without_lengths", pn.without_lengths(pn.dropout(0.1)), TOKENS, 8, 64),
-        Row("bidirectional", pn.bidirectional(pn.lstm(128), pn.lstm(128, reverse=True)), floats(64, 128), 32, 128),
-    ]
-
-
-def around() -> list[Row]:
+def around() -> dict[str, Size]:
     block = pn.serial(norm=pn.layer_norm(), up=pn.dense(1024), act=pn.gelu(), down=pn.dense(256))
-    rows = floats(256)
-    return [
-        Row("residual", pn.residual(block), rows, 1024, 16384),
-        Row("repeat", pn.repeat(pn.residual(block), 6), rows, 512, 8192),
-        Row("repeat, remat", pn.repeat(pn.remat(pn.residual(block)), 6), rows, 512, 8192),
-        Row("branch", pn.concatenate(pn.dense(256), pn.serial(pn.dense(256), pn.tanh())), rows, 1024, 16384),
-        Row("frozen", pn.serial(pn.frozen(pn.dense(1024)), pn.gelu(), pn.dense(256)), rows, 1024, 16384),
-        Row("with_dtype", pn.with_dtype(block, jnp.bfloat16), rows, 1024, 16384),
-        Row("weight_norm", pn.weight_norm(pn.dense(1024)), rows, 1024, 16384),
-        Row("weight_standardize", pn.weight_standardize(pn.conv(64, (3, 3))), IMAGES, 16, 256),
-        Row("spectral_norm", pn.spectral_norm(pn.dense(1024)), rows, 1024, 16384),
-    ]
+    checkpointed = pn.repeat(pn.remat(pn.residual(block)), 6)
+    return {
+        "residual": wide(pn.residual(block), 256),
+        "repeat": wide(pn.repeat(pn.residual(block), 6), 256, 512, 8192),
+        "repeat, remat": wide(checkpointed, 256, 512, 8192),
+        "concatenate": wide(pn.concatenate(pn.dense(256), pn.serial(pn.dense(256), pn.tanh())), 256),
+        "frozen": wide(pn.serial(pn.frozen(pn.dense(1024)), pn.gelu(), pn.dense(256)), 256),
+        "with_dtype": wide(pn.with_dtype(block, jnp.bfloat16), 256),
+        "weight_norm": wide(pn.weight_norm(pn.dense(1024)), 256),
+        "spectral_norm": wide(pn.spectral_norm(pn.dense(1024)), 256),
+    }
 
 
-def losses() -> list[Row]:
-    classes, pair = floats(1000), pairs(ROWS_OF_FEATURES, ROWS_OF_FEATURES)
-    labels = pairs(classes, integers(1000))
-    return [
-        Row("squared_error", pn.losses.squared_error(), pair, 1024, 16384),
-        Row("huber", pn.losses.huber(), pair, 1024, 16384),
-        Row("cosine_similarity", pn.losses.cosine_similarity(), pair, 1024, 16384),
-        Row("softmax_cross_entropy", pn.losses.softmax_cross_entropy(), labels, 1024, 16384),
-        Row(
-            "softmax_cross_entropy, smoothed", pn.losses.softmax_cross_entropy(label_smoothing=0.1), labels, 1024, 16384
-        ),
-    ]
+def losses() -> dict[str, Size]:
+    names = ("softmax_cross_entropy, integer labels", "softmax_cross_entropy, integer labels, smoothing")
+    sizes: dict[str, Size] = dict.fromkeys(names, CLASSES)
+    return sizes | dict.fromkeys(("squared_error", "huber", "cosine_similarity"), PAIRS)
 
 
-SUBJECTS = (elementwise, features, images, sequences, around, losses)
+def sizes() -> dict[str, Size]:
+    """By the name of the row in purenet's catalogue."""
+    found: dict[str, Size] = {}
+    for subject in (elementwise, of_features, of_images, of_sequences, around, losses):
+        found |= subject()
+    return found
+
+
+def size_of(row: Row) -> Size:
+    size = sizes().get(row.name, Size(row.x, OWN, OWN))
+    return size if size.layer else size.replace(layer=row.layer)
 
 
 def by_hand(layer: pn.Layer) -> Callable[..., Any]:
@@ -217,14 +200,21 @@ def by_autodiff(layer: pn.Layer) -> Callable[..., Any]:
     return run
 
 
-def measure(row: Row, examples: int, dtype: Any, rounds: int) -> Measured:
-    key = jax.random.key(0)
-    x = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float32 else leaf.dtype), row.x(examples))
-    params, state = row.layer.init(key, x)
-    y = jax.eval_shape(lambda *a: row.layer.forward(*a)[0], params, state, x, key)
+def drawn(size: Size, examples: int) -> Any:
+    return size.x(np.random.default_rng(0), examples)
+
+
+def measure(size: Size, examples: int, dtype: Any, rounds: int) -> Measured:
+    key, layer = jax.random.key(0), size.layer
+    assert layer is not None
+    x = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype if leaf.dtype == np.float64 else leaf.dtype), drawn(size, examples)
+    )
+    params, state = layer.init(key, x)
+    y = jax.eval_shape(lambda *a: layer.forward(*a)[0], params, state, x, key)
     dy = jax.tree.map(lambda leaf: jnp.sin(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), y)
     arguments = params, state, x, jax.random.key(1), dy
-    programs = [jax.jit(make(row.layer)).lower(*arguments).compile() for make in (by_hand, by_autodiff)]
+    programs = [jax.jit(make(layer)).lower(*arguments).compile() for make in (by_hand, by_autodiff)]
     memory = [temporary_bytes(program) for program in programs]
     once = max(min(timed(program, arguments, 1) for _ in range(3)) for program in programs)
     turns = max(1, round(0.01 / once))
@@ -255,22 +245,23 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
-    rows = [row for subject in SUBJECTS for row in subject()]
-    chosen = [row for row in rows if not options.layers or row.name.split(",")[0] in options.layers]
+    wanted = options.layers or sizes()
+    chosen = [row for row in catalogue() if row.name in wanted or row.constructor in options.layers]
     if not chosen:
-        parser.error(f"expected names among {', '.join(row.name for row in rows)}")
+        parser.error(f"expected names among {', '.join(dict.fromkeys(row.constructor for row in catalogue()))}")
     device = jax.devices()[0].device_kind
     print(f"{options.rounds} rounds, {options.dtype}, jax {jax.__version__}, {device}, {platform.machine()}")
-    print(f"{'layer':32} {'input':>22} {'ours ms':>9} {'jax ms':>9} {'ratio':>6} {'memory':>7}")
+    print(f"{'layer':40} {'input':>22} {'ours ms':>9} {'jax ms':>9} {'ratio':>6} {'memory':>7}")
     ratios = []
     for row in chosen:
-        examples = row.large if options.large else row.examples
-        found = measure(row, examples, jnp.dtype(options.dtype), options.rounds)
+        size = size_of(row)
+        examples = size.large if options.large else size.examples
+        found = measure(size, examples, jnp.dtype(options.dtype), options.rounds)
         ratios.append(found.ratio)
-        shape = "x".join(map(str, jax.tree.leaves(row.x(1))[0].shape[1:]))
+        shape = "x".join(map(str, jax.tree.leaves(drawn(size, 1))[0].shape[1:]))
         memory = "-" if np.isnan(found.memory) else f"{found.memory:.2f}"
         print(
-            f"{row.name:32} {f'{examples}x{shape}'.rstrip('x'):>22} {1e3 * found.by_hand:9.3f} "
+            f"{row.name:40} {f'{examples}x{shape}'.rstrip('x'):>22} {1e3 * found.by_hand:9.3f} "
             f"{1e3 * found.by_autodiff:9.3f} {found.ratio:6.2f} {memory:>7}",
             flush=True,
         )

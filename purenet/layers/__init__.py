@@ -1,4 +1,32 @@
-"""Layers, one kind a file: each is a pair of twins, `x_forward` beside `x_backward`, and a constructor."""
+"""Layers, one kind a file: each is a pair of twins, `x_forward` beside `x_backward`, and a constructor.
+
+How to add one, here `square`, y = x^2:
+
+1. The file, purenet/layers/square.py. Its docstring begins with the equations, one a line and indented by four, says
+   what is kept, and cites the source with the year in parentheses. Then the twins, plain functions on arrays at
+   module level, and the constructor, which makes a layer of them by `purenet.stateless`:
+
+       def square_forward(x):
+           return x * x
+
+       def square_backward(x, dy):
+           return 2 * x * dy  # y = x x
+
+       @constructor
+       def square() -> Layer:
+           \"\"\"y = x^2.\"\"\"
+           return stateless(square_forward, square_backward, name="square", needs=("x",), recompute=square_forward)
+
+   `needs` names what of x and y the backward reads, `keeps` what forward hands it besides, `init` makes parameters,
+   `recompute` computes y again without a matrix product. Layers with state or randomness are a `purenet.Layer`.
+2. Its export: a line below, and one in purenet/__init__.py.
+3. Its row, in the file of its subject in purenet/catalogue, with an input that tells right from wrong and the value of
+   the forward by something that is not purenet; a longer value stands in tests/values, a variant is one more row:
+       Row("square", layers.square(), ROWS, lambda params, x: x**2)
+
+`python -m purenet check` and `layers`, the tests and the benchmark then read the row: the gradient against jax.grad in
+float64 and in bfloat16, the value, linearity in dy, jit, vmap, dtypes, second order, and bytes beside autodiff's.
+"""
 
 from .activated_batch_norm import activated_batch_norm as activated_batch_norm
 from .activations import (

@@ -1,8 +1,9 @@
 """adaptive pooling: windows placed to give the requested output length, whatever the input's.
 
     n, m     length of x and of y along an axis; output i pools the bin floor(i n / m) .. ceil((i + 1) n / m) - 1
-    mean     y = B x,  dx = B^T dy along each axis, B [m, n] with 1 / length in its bin and 0 elsewhere
-    max      y[i] = x[place[i]], the first largest of the bin; dx[j] = sum of dy[i] over the outputs with place[i] = j
+    adaptive_avg_pool  y = B x     dx = B^T dy along each axis, B [m, n] with 1 / length in its bin and 0 elsewhere
+    adaptive_max_pool  y[i] = x[place[i]], the first largest of the bin
+                       dx[j] = sum of dy[i] over the outputs with place[i] = j
 
 x [..., spatial..., channels], y [..., output_size..., channels]. Bins overlap where m does not divide n.
 Kept: for the mean the lengths of x, which cost nothing; for the maximum where in x each output was found.

@@ -1,8 +1,8 @@
 """global pooling: the maximum, mean or p-norm of each channel over all spatial axes.
 
-    max   y = max_i x_i                  dx_i = dy for the first i with x_i = y, else 0
-    mean  y = 1/n sum_i x_i              dx_i = dy / n
-    norm  y = (sum_i |x_i|^p)^(1/p)      dx_i = dy y^(1-p) sign(x_i) |x_i|^(p-1), zero where y is
+    global_max_pool  y = max_i x_i               dx_i = dy for the first i with x_i = y, else 0
+    global_avg_pool  y = 1/n sum_i x_i           dx_i = dy / n
+    global_lp_pool   y = (sum_i |x_i|^p)^(1/p)   dx_i = dy y^(1-p) sign(x_i) |x_i|^(p-1), zero where y is
 
 x [..., spatial..., channels]; y [..., channels], or [..., 1..., channels] with keepdims. Kept, a number a channel or
 less: the place of the maximum; for the mean only the shape of x; for the norm x and y^(1-p), at least float32.

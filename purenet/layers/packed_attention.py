@@ -3,6 +3,7 @@
     y = softmax(q k^T / sqrt(d)) v, head by head
     packed_attention       [..., T, (heads + 2 kv_heads) d]  ->  [..., T, heads d]      q | k | v, side by side
     dot_product_attention  ([..., T, heads d], [..., S, kv_heads d], [..., S, kv_heads dv])  ->  [..., T, heads dv]
+    y = softmax(scale q k^T + bias) v, head by head
 
 Kept: x, y and the log-sum-exp of the scores; x and y are what the dense layers around it make and read anyway. With
 `qk_norm` or `rotary` the queries and keys are normalised and rotated again in the backward, which takes the norms'

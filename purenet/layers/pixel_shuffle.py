@@ -1,6 +1,7 @@
 """pixel_shuffle: channels become pixels, each element of an r1 x r2 block from a channel of its own.
 
-    y[..., h r1 + i, w r2 + j, c] = x[..., h, w, channel(c, i, j)]
+    pixel_shuffle    y[..., h r1 + i, w r2 + j, c] = x[..., h, w, channel(c, i, j)]
+    pixel_unshuffle  y[..., h, w, channel(c, i, j)] = x[..., h r1 + i, w r2 + j, c]
     channel(c, i, j) = c r1 r2 + i r2 + j   "CRD", PyTorch's order         (i r2 + j) C + c   "DCR", ONNX's default
 
 x [..., H, W, C r1 r2], y [..., H r1, W r2, C]; likewise with one or three spatial axes. A permutation: dx is

@@ -1,7 +1,7 @@
 """rotary: each pair of features of each head is rotated by an angle proportional to the position t.
 
     x, y  [..., time, heads, features]
-    y1 = x1 cos(a) - x2 sin(a),   y2 = x1 sin(a) + x2 cos(a),   a = t / base^(2 i / dimensions) for pair i
+    y1 = x1 cos(a) - x2 sin(a),  y2 = x1 sin(a) + x2 cos(a),  a = t / base^(2 i / dimensions) for pair i
 
 The pairs are (i, i + dimensions / 2), or neighbours when interleaved; features from `dimensions` on are unchanged.
 A rotation's transpose is the rotation by -a, so dx is dy rotated back. Kept: nothing, or the positions where they

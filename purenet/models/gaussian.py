@@ -4,7 +4,7 @@
 
     gaussian_sample   z = mean + s n,  n ~ N(0, 1)                              z [..., latent]
                       dmean = dz,  dlog_variance = dz s n / 2
-    gaussian_kl       value = sum_latent (mean^2 + s^2 - 1 - log_variance) / 2  value [...]
+    gaussian_kl       value = sum_latent (mean^2 + s^2 - 1 - log_variance) / 2   value [...]
                       dmean = mean dvalue,  dlog_variance = (s^2 - 1) dvalue / 2
 
 The sample as a function of mean and variance, the noise apart, is what lets a gradient through (reparametrisation).

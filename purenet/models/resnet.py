@@ -51,7 +51,7 @@ def widening_shortcut_backward(x_shape: Static, dy: Smaller, strides: int) -> Im
 
 @constructor
 def widening_shortcut(channels: int, *, strides: int = 2) -> Layer:
-    """Option A: [..., height, width, in] to [..., height / strides, width / strides, channels] without parameters."""
+    """y = every other pixel, zeros for the new channels; option A, without parameters."""
 
     def forward(x: Images) -> tuple[Smaller, Static]:
         check_floating(x)

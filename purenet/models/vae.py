@@ -1,7 +1,7 @@
 """vae: an autoencoder whose code is a distribution, trained on the evidence lower bound.
 
     (mean, log_variance) = encoder(x),  z = mean + exp(log_variance / 2) n,  y = decoder(z),  n ~ N(0, 1)
-    loss = reconstruction(y, x) + beta KL(N(mean, variance) || N(0, 1))
+    negative_elbo  reconstruction(y, x) + beta KL(N(mean, variance) || N(0, 1))
 
 With sigmoid cross entropy the first term is -log p(x | z) of black and white pixels, with half the squared error that
 of a normal distribution of variance 1 (up to a constant): for beta = 1 the loss bounds -log p(x) from above.

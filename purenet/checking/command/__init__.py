@@ -11,7 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..catalogue import catalogue
+from ...catalogue import catalogue
+from ...catalogue.table import lines, printed
 from .jobs import jobs_of
 from .options import PROGRAM, command_line
 from .output import as_dict, check_writable, write_json
@@ -43,8 +44,11 @@ def run(arguments: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help()
         return WRONG_USAGE
+    if options.command == "layers":
+        print(printed(lines(options.word)), flush=True)
+        return 0
     if options.list:
-        print("\n".join(entry.name for entry in catalogue()), flush=True)
+        print("\n".join(row.name for row in catalogue()), flush=True)
         return 0
     jobs = jobs_of(options)
     if options.json is not None:

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...catalogue import catalogue, input_of
 from ...layer import Layer
-from ..catalogue import catalogue
 from ..check import check
 from .usage import UsageError, sentence
 
@@ -37,8 +37,10 @@ def jobs_of(options: argparse.Namespace) -> list[Job]:
         return [Job(target, with_input(load(target), options.shape) | chosen) for target in options.targets]
     if options.shape is not None:
         raise UsageError("--shape is for your own targets: purenet's have inputs of their own")
-    entries = catalogue(options.seed or 0)
-    return [Job(entry.name, {"target": entry.target, "x": entry.x, "verbose": False} | chosen) for entry in entries]
+    return [
+        Job(row.name, {"target": row.layer, "x": input_of(row, options.seed or 0), "verbose": False} | chosen)
+        for row in catalogue()
+    ]
 
 
 def with_input(arguments: dict[str, Any], shape: tuple[int, ...] | None) -> dict[str, Any]:

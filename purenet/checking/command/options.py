@@ -40,6 +40,10 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", title="commands")
     about = "check every layer, combinator and loss of purenet, or your own gradients"
     add_options(commands.add_parser("check", help=about, description=about, epilog=EPILOGUE, formatter_class=raw))
+    about = "print every layer, loss, combinator and model: equation, what is kept for the backward, source"
+    commands.add_parser("layers", help=about, description=about).add_argument(
+        "word", nargs="?", default="", metavar="WORD", help="only those in whose line it stands"
+    )
     return parser
 
 

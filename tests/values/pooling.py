@@ -1,4 +1,4 @@
-"""Rows of pooling. The independent values are loops over windows in NumPy, written from the definition."""
+"""Pooling by its definition: loops over windows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
-
-import purenet as pn
-
-from .case import Case, Draw
-
-
-def images(*shape: int) -> Draw:
-    return lambda key, batch: jax.random.normal(key, (batch, *shape))
 
 
 def windows(
@@ -69,30 +60,22 @@ def binned(reduce: Callable[..., Any], *size: int) -> Callable[[Any, Any], Any]:
     return value
 
 
-ROWS = [
-    Case(
-        "max_pool",
-        pn.max_pool((2, 2), strides=2, padding=((0, 1), (0, 0))),
-        images(5, 4, 2),
-        pooled(largest, (2, 2), 2, ceil=True),
-    ),
-    Case(
-        "max_pool_overlapping",
-        pn.max_pool((3, 3), strides=2, padding=1),
-        images(5, 6, 2),
-        pooled(largest, (3, 3), 2, 1),
-    ),
-    Case("max_pool_dilated", pn.max_pool(3, dilation=2), images(7, 2), pooled(largest, (3,), 1, dilation=2)),
-    Case(
-        "avg_pool",
-        pn.avg_pool((3, 2), strides=2, padding=1, ceil_mode=True, count_include_pad=False),
-        images(5, 6, 2),
-        pooled(mean, (3, 2), 2, 1, ceil=True),
-    ),
-    Case("lp_pool", pn.lp_pool((2, 3), 3, strides=2), images(4, 5, 2), pooled(norm(3), (2, 3), 2)),
-    Case("global_max_pool", pn.global_max_pool(), images(3, 4, 2), lambda params, x: np.max(x, (1, 2))),
-    Case("global_avg_pool", pn.global_avg_pool(keepdims=True), images(3, 4, 2), pooled(mean, (3, 4), 1)),
-    Case("global_lp_pool", pn.global_lp_pool(), images(3, 4, 2), lambda params, x: np.sqrt(np.sum(x**2, (1, 2)))),
-    Case("adaptive_avg_pool", pn.adaptive_avg_pool((3, 2)), images(5, 4, 2), binned(np.mean, 3, 2)),
-    Case("adaptive_max_pool", pn.adaptive_max_pool((3, 2)), images(5, 4, 2), binned(np.max, 3, 2)),
-]
+def with_padding_counted(params: Any, x: Any) -> Any:
+    """Means over what lies in x and its padding."""
+    wide = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return pooled(mean, (3, 2), 2, ceil=True)(params, wide)
+
+
+VALUES = {
+    "max_pool": pooled(largest, (2, 2), 2),
+    "max_pool, padded": pooled(largest, (2, 2), 2, ceil=True),
+    "max_pool, overlapping": pooled(largest, (3, 3), 2, 1),
+    "max_pool, dilated": pooled(largest, (3,), 1, dilation=2),
+    "avg_pool": pooled(mean, (2, 2), 2),
+    "avg_pool, ceil_mode": with_padding_counted,
+    "avg_pool, padding not counted": pooled(mean, (3, 2), 2, 1, ceil=True),
+    "lp_pool": pooled(norm(2), (2, 3), 2),
+    "lp_pool, p 3": pooled(norm(3), (3, 2), 1, 1),
+    "adaptive_avg_pool": binned(np.mean, 3, 2),
+    "adaptive_max_pool": binned(np.max, 3, 2),
+}

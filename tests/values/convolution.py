@@ -1,4 +1,4 @@
-"""Rows of convolutions and transposed convolutions."""
+"""Convolutions by their definitions: loops over positions and taps."""
 
 from __future__ import annotations
 
@@ -6,16 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
-
-import purenet as pn
-
-from .case import Case, Draw
-
-
-def grid(*shape: int) -> Draw:
-    return lambda key, batch: jax.random.normal(key, (batch, *shape))
 
 
 def padded(x: Any, pads: Any) -> Any:
@@ -75,58 +66,20 @@ def spread(
     return value
 
 
-UNEVEN = ((2, 0), (-1, 3))
+SAME, UNEVEN = (1, 1), ((2, 0), (-1, 3))
 
-ROWS = [
-    Case("conv", pn.conv(3, (3, 3)), grid(5, 6, 2), slid((1, 1), ((1, 1), (1, 1)))),
-    Case(
-        "conv_strided",
-        pn.conv(3, (3, 2), strides=(2, 3), padding=UNEVEN, dilation=(1, 2)),
-        grid(6, 7, 2),
-        slid((2, 3), UNEVEN, (1, 2)),
-    ),
-    Case(
-        "conv_causal",
-        pn.conv(3, 3, padding="CAUSAL", dilation=2, use_bias=False),
-        grid(5, 2),
-        slid((1,), ((4, 0),), (2,)),
-    ),
-    Case(
-        "conv_grouped",
-        pn.conv(4, 4, strides=2, padding="SAME_LOWER", groups=2),
-        grid(7, 6),
-        slid((2,), ((2, 1),), groups=2),
-    ),
-    Case("conv_3d", pn.conv(3, (2, 2, 2), padding="VALID"), grid(3, 4, 3, 2), slid((1, 1, 1), ((0, 0),) * 3)),
-    Case("depthwise_conv", pn.depthwise_conv((3, 3)), grid(5, 6, 3), slid((1, 1), ((1, 1), (1, 1)), groups=3)),
-    Case(
-        "depthwise_conv_multiplied",
-        pn.depthwise_conv((3, 2), multiplier=2, strides=(2, 1), padding=UNEVEN, dilation=(1, 2)),
-        grid(6, 5, 3),
-        slid((2, 1), UNEVEN, (1, 2), groups=3),
-    ),
-    Case(
-        "conv_transpose",
-        pn.conv_transpose(3, (3, 4), strides=(2, 1)),
-        grid(3, 4, 2),
-        spread((2, 1), ((0, 1), (1, 2))),
-    ),
-    Case(
-        "conv_transpose_sparse",
-        pn.conv_transpose(3, 2, strides=3, padding="VALID", use_bias=False),
-        grid(4, 2),
-        spread((3,), ((0, 0),), more=1),
-    ),
-    Case(
-        "conv_transpose_grouped",
-        pn.conv_transpose(6, 3, strides=2, padding=((1, 2),), dilation=2, groups=2, output_padding=1),
-        grid(4, 4),
-        spread((2,), ((1, 2),), (2,), groups=2, more=1),
-    ),
-    Case(
-        "conv_transpose_kernel",
-        pn.conv_transpose(4, 3, strides=2, padding="SAME_LOWER", groups=2, output_shape=6, transpose_kernel=True),
-        grid(4, 6),
-        spread((2,), ((2, 1),), groups=2, turned=False),
-    ),
-]
+VALUES = {
+    "conv": slid((1, 1), (SAME, SAME)),
+    "conv, 1x1": slid((1, 1), ((0, 0), (0, 0))),
+    "conv, strided": slid((2, 3), UNEVEN, (1, 2)),
+    "conv, causal": slid((1,), ((4, 0),), (2,)),
+    "conv, grouped": slid((2,), ((2, 1),), groups=2),
+    "conv, 32 groups": slid((1,), (SAME,), groups=32),
+    "conv, 3d": slid((1, 1, 1), ((0, 0),) * 3),
+    "depthwise_conv": slid((1, 1), (SAME, SAME), groups=3),
+    "depthwise_conv, strided": slid((2, 1), UNEVEN, (1, 2), groups=3),
+    "conv_transpose": spread((2, 1), ((0, 1), (1, 2))),
+    "conv_transpose, gaps": spread((3,), ((0, 0),), more=1),
+    "conv_transpose, grouped": spread((2,), ((1, 2),), (2,), groups=2, more=1),
+    "conv_transpose, kernel transposed": spread((2,), ((2, 1),), groups=2, turned=False),
+}

@@ -1,37 +1,18 @@
-"""Rows of recurrent networks. Values: the equations of PyTorch's and ONNX's documentation, one example and one step
-at a time in NumPy."""
+"""Recurrent networks: the equations of PyTorch's and ONNX's documentation, one example and one step at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from scipy.special import expit
 
-import purenet as pn
-
-from .case import FEATURES, Case
+from purenet.catalogue.draws import affine
 
 TIME, UNITS = 5, 6
 
 Step = Callable[[Any, Any, Any, Any], tuple[Any, Any]]
-
-
-def series(key: Any, batch: int) -> Any:
-    return jax.random.normal(key, (batch, TIME, FEATURES))
-
-
-def masked_series(key: Any, batch: int) -> Any:
-    """Lengths of every size, none and all of the steps among them."""
-    return series(key, batch), jax.numpy.arange(batch, dtype=np.int32) * 2 % (TIME + 1)
-
-
-def states(key: Any, batch: int) -> Any:
-    """(a, b) and the state before the first step."""
-    a, b, h = (series(k, batch) for k in jax.random.split(key, 3))
-    return a, b, h[:, 0]
 
 
 def blocks(matrix: Any, count: int) -> list[Any]:
@@ -109,51 +90,21 @@ def on_top(params: Any, x: Any) -> Any:
     return unrolled(gru_step, last_only=True)(params[2], (between, x[1]))
 
 
-ROWS = [
-    Case("rnn", pn.rnn(UNITS), series, unrolled(rnn_step)),
-    Case("rnn_relu", pn.rnn(UNITS, activation="relu", reverse=True), series, unrolled(relu_step, reverse=True)),
-    Case("gru", pn.gru(UNITS), series, unrolled(gru_step)),
-    Case("gru_reset_before", pn.gru(UNITS, reset_after=False), masked_series, unrolled(gru_step), alone=True),
-    Case(
-        "gru_last_backwards",
-        pn.gru(UNITS, reverse=True, last_only=True),
-        masked_series,
-        unrolled(gru_step, reverse=True, last_only=True),
-        alone=True,
-    ),
-    Case("lstm_last", pn.lstm(UNITS, last_only=True, use_bias=False), series, unrolled(lstm_step, last_only=True)),
-    Case("lstm", pn.lstm(UNITS), series, unrolled(lstm_step)),
-    Case("lstm_lengths", pn.lstm(UNITS, unit_forget_bias=True), masked_series, unrolled(lstm_step), alone=True),
-    Case(
-        "lstm_gates_kept",
-        pn.lstm(UNITS, keep="gates", reverse=True),
-        masked_series,
-        unrolled(lstm_step, reverse=True),
-        alone=True,
-    ),
-    Case("lstm_stateful", pn.lstm(UNITS, stateful=True), series, unrolled(lstm_step), batched=False),
-    Case(
-        "bidirectional", pn.bidirectional(pn.gru(UNITS), pn.lstm(4, reverse=True)), masked_series, both_ways, alone=True
-    ),
-    Case(
-        "linear_recurrence",
-        pn.linear_recurrence(),
-        lambda key, batch: states(key, batch)[:2],
-        one_state_after_the_other,
-        alone=True,
-    ),
-    Case(
-        "linear_recurrence_sequential",
-        pn.linear_recurrence(method="sequential", reverse=True),
-        states,
-        backwards(one_state_after_the_other),
-        alone=True,
-    ),
-    Case(
-        "stacked_rnn",
-        pn.stacked_rnn(pn.lstm(4), pn.without_lengths(pn.tanh()), pn.gru(UNITS, last_only=True)),
-        masked_series,
-        on_top,
-        alone=True,
-    ),
-]
+VALUES = {
+    "without_lengths": lambda params, x: affine(params, x[0]),
+    "rnn": unrolled(rnn_step),
+    "rnn, relu, reversed": unrolled(relu_step, reverse=True),
+    "gru": unrolled(gru_step),
+    "gru, reset before the product": unrolled(gru_step),
+    "gru, the last state, reversed": unrolled(gru_step, reverse=True, last_only=True),
+    "lstm": unrolled(lstm_step),
+    "lstm, the last state": unrolled(lstm_step, last_only=True),
+    "lstm, stateful": unrolled(lstm_step),
+    "lstm, 40 steps of one example": lambda params, x: unrolled(lstm_step)(params, x[None])[0],
+    "lstm, lengths": unrolled(lstm_step),
+    "lstm, gates kept": unrolled(lstm_step, reverse=True),
+    "bidirectional": both_ways,
+    "stacked_rnn": on_top,
+    "linear_recurrence": one_state_after_the_other,
+    "linear_recurrence, sequential, reversed": backwards(one_state_after_the_other),
+}

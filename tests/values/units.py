@@ -1,4 +1,4 @@
-"""Rows of gated, mixed and other composed units, and random layers."""
+"""Gated, mixed and other composed units."""
 
 from __future__ import annotations
 
@@ -9,31 +9,7 @@ import jax
 import numpy as np
 import scipy.special
 
-import purenet as pn
-
-from .case import Case, features, sequence, wide
-from .layers import affine
-
-
-def pairs(key: Any, batch: int) -> Any:
-    """A gate and a value of three features each."""
-    return 3 * jax.random.normal(key, (batch, 6))
-
-
-def images(key: Any, batch: int) -> Any:
-    return jax.random.normal(key, (batch, 3, 5, 4))
-
-
-def identity(params: Any, x: Any) -> Any:
-    return x
-
-
-def gate_first(function: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda params, x: function(x[..., :3]) * x[..., 3:]
-
-
-def gelu_tanh(x: Any) -> Any:
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+from purenet.catalogue.draws import affine
 
 
 def silu(x: Any) -> Any:
@@ -95,28 +71,17 @@ def prelu(params: Any, x: Any) -> Any:
     return np.maximum(x, 0) + np.asarray(params["slope"]) * np.minimum(x, 0)
 
 
-MIXTURE = pn.mixture_of_experts(4, 3, top_k=2, features=5)
-SWITCH = pn.mixture_of_experts(
-    3, 5, top_k=1, activation="relu", gated=False, renormalise=False, use_bias=True, balance=True, z_weight=0.1
-)
-
-ROWS = [
-    Case("glu", pn.glu(), pairs, lambda params, x: x[..., :3] * scipy.special.expit(x[..., 3:])),
-    Case("geglu", pn.geglu(), pairs, gate_first(gelu_tanh)),
-    Case("geglu_erf", pn.geglu(approximate=False), pairs, gate_first(lambda x: x * scipy.special.ndtr(x))),
-    Case("swiglu", pn.swiglu(), pairs, gate_first(silu)),
-    Case("reglu", pn.reglu(), pairs, gate_first(lambda x: np.maximum(x, 0))),
-    Case("gated_mlp", pn.gated_mlp(5, use_bias=True), sequence, gated_mlp),
-    Case("mixture", MIXTURE, sequence, lambda params, x: mixture(params, x, 2, True, swish_gate)),
-    Case("mixture_balance", SWITCH, features, mixture_and_losses, batched=False, alone=True),
-    Case("squeeze_and_excitation", pn.squeeze_and_excitation(2), images, squeezed),
-    Case("highway", pn.highway(activation="tanh"), features, highway),
-    Case("maxout", pn.maxout(3, 4), features, maxout),
-    Case("prelu", pn.prelu(), wide, prelu),
-    Case("prelu_channels", pn.prelu(axes=1), sequence, prelu),
-    Case("spatial_dropout", pn.spatial_dropout(0.4), images, identity, random=True),
-    Case("drop_path", pn.drop_path(0.4, dimensions=1), sequence, identity, random=True),
-    Case("alpha_dropout", pn.alpha_dropout(0.3), features, identity, random=True),
-    Case("gaussian_noise", pn.gaussian_noise(0.5), features, identity, random=True),
-    Case("gaussian_dropout", pn.gaussian_dropout(0.3), features, identity, random=True),
-]
+VALUES = {
+    "glu, over the first axis": lambda params, x: x[:2] * scipy.special.expit(x[2:]),
+    "swiglu, value first": lambda params, x: x[..., :3] * silu(x[..., 3:]),
+    "prelu": prelu,
+    "prelu, channels": prelu,
+    "gated_mlp": gated_mlp,
+    "gated_mlp, to other features": gated_mlp,
+    "highway": highway,
+    "maxout": maxout,
+    "squeeze_and_excitation": squeezed,
+    "squeeze_and_excitation, one axis": lambda params, x: squeezed(params, x[:, :, None])[:, :, 0],
+    "mixture_of_experts": lambda params, x: mixture(params, x, 2, True, swish_gate),
+    "mixture_of_experts, with balance": mixture_and_losses,
+}
