@@ -32,7 +32,7 @@ def test_readme_has_its_programs_and_commands() -> None:
     assert commands == [
         "pip install -e .",
         "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest",
-        ".venv/bin/pytest -m ''",
+        ".venv/bin/pytest -m complete",
     ]
 
 
