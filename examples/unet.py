@@ -1,6 +1,6 @@
 """Sky and petals found in grey photographs, by a network with a skip connection: not a chain, so `pn.compose`.
 
-    python examples/unet.py                        half a minute on a CPU
+    python examples/unet.py                        under a minute on two CPU cores
     python examples/unet.py --plot unet.png        writes the pictures, what is to be found and what is found
 
 The data are scikit-learn's two photographs, a pagoda and a dahlia. Their colours say what is sky or water and what is
