@@ -51,6 +51,8 @@ def batch_size(x: PyTree) -> int:
     sizes = {shape[:1] for shape in shapes}
     if len(sizes) != 1 or () in sizes:
         raise LayerValueError(f"expected leaves with one common first axis, got shapes {shapes}")
+    if not shapes[0][0]:
+        raise LayerValueError("expected at least one example, got an empty batch")
     return shapes[0][0]
 
 

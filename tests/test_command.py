@@ -17,6 +17,7 @@ import purenet.combine
 from purenet.catalogue import Row, catalogue, input_of
 from purenet.catalogue.table import lines, public
 from purenet.checking import command
+from purenet.checking.report import plain
 
 MINE = """
 import jax

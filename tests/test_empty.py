@@ -10,23 +10,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, Case, combinators, models, networks
 
 import purenet as pn
+from purenet.catalogue import Row, catalogue, input_of, networks
 from purenet.errors import LayerError
 from purenet.layer import run_backward
 
 BATCH = 13  # no other axis of the table is that long
-COMPOSED = [row.name for subject in (combinators, networks, models) for row in subject.ROWS]
-OTHERS = ("per_example", "gaussian_sample", "gaussian_kl", "vae", "vae_objective")  # these refuse one in other words
-# What a mean over no examples would be is refused.
-STATISTICS = ("batch_norm", "batch_norm_plain", "activated_batch_norm")
-OBJECTIVES = ("objective", "objective_recomputed", "head_objective", "negative_elbo", "ce_masked_examples")
+ROWS = catalogue()
+COMPOSED = [row.name for row in networks.rows()]
+OTHERS = (
+    "per_example",
+    "gaussian_sample",
+    "gaussian_kl",
+    "vae",
+    "objective, of a vae",
+)  # these refuse one in other words
 
 
-def drawn(case: Case) -> Any:
+def drawn(row: Row) -> Any:
     """The shapes of the row's input."""
-    return jax.eval_shape(lambda: case.x(jax.random.key(0), BATCH))
+    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, input_of(row, batch=BATCH)))
+
+
+ROWS = [row for row in catalogue() if any(BATCH in leaf.shape for leaf in jax.tree.leaves(drawn(row)))]
 
 
 def emptied(x: Any, length: int) -> Any:
@@ -53,19 +60,29 @@ def initial(layer: pn.Layer, x: Any) -> tuple[Any, Any]:
     return params, state
 
 
-def by_name(cases: list[Case]) -> Any:
-    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+def by_name(rows: list[Row]) -> Any:
+    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
 
 
-def is_loss(case: Case) -> bool:
-    return case.reduction is not None or case.name in OBJECTIVES
+def takes_statistics(row: Row) -> bool:
+    return row.statistics and row.constructor.endswith("batch_norm")
 
 
-@by_name([case for case in CASES if not is_loss(case) and case.name not in STATISTICS + OTHERS])
-def test_an_empty_batch_gives_empty_results(case: Case) -> None:
-    x = emptied(drawn(case), BATCH)
-    params, state = initial(case.layer, x)
-    y, new_state, predicted, dparams, dx = jax.jit(pull, static_argnums=0)(case.layer, params, state, x)
+def is_loss(row: Row) -> bool:
+    """A mean or a sum over the examples."""
+    y = jax.eval_shape(lambda: fresh_pull(row.layer, drawn_zeros(row))[0])
+    return jax.tree.map(jnp.shape, y) == ()
+
+
+def drawn_zeros(row: Row) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), drawn(row))
+
+
+@by_name([row for row in ROWS if not is_loss(row) and not takes_statistics(row)])
+def test_an_empty_batch_gives_empty_results(row: Row) -> None:
+    x = emptied(drawn(row), BATCH)
+    params, state = initial(row.layer, x)
+    y, new_state, predicted, dparams, dx = jax.jit(pull, static_argnums=0)(row.layer, params, state, x)
     assert jax.tree.map(jnp.shape, predicted) == jax.tree.map(jnp.shape, y)
     for leaf in jax.tree.leaves(dparams):
         np.testing.assert_array_equal(leaf, 0)
@@ -73,29 +90,29 @@ def test_an_empty_batch_gives_empty_results(case: Case) -> None:
         assert leaf.size == 0 or np.all(np.isfinite(leaf))
 
 
-@by_name([case for case in CASES if is_loss(case)])
-def test_an_empty_batch_has_no_loss(case: Case) -> None:
-    x = emptied(drawn(case), BATCH)
+@by_name([row for row in ROWS if is_loss(row)])
+def test_an_empty_batch_has_no_loss(row: Row) -> None:
+    x = emptied(drawn(row), BATCH)
     with pytest.raises(ValueError, match="expected at least one example, got an empty batch"):
-        jax.eval_shape(lambda: fresh_pull(case.layer, x))
+        jax.eval_shape(lambda: fresh_pull(row.layer, x))
 
 
-@by_name([case for case in CASES if case.name in STATISTICS])
-def test_an_empty_batch_has_no_statistics(case: Case) -> None:
-    x = emptied(drawn(case), BATCH)
-    params, state = initial(case.layer, x)
-    assert case.layer.predict(params, state, x).size == 0
+@by_name([row for row in ROWS if takes_statistics(row)])
+def test_an_empty_batch_has_no_statistics(row: Row) -> None:
+    x = emptied(drawn(row), BATCH)
+    params, state = initial(row.layer, x)
+    assert row.layer.predict(params, state, x).size == 0
     with pytest.raises(ValueError, match="expected at least 2 values a channel in training, got 0"):
-        jax.eval_shape(lambda: pull(case.layer, params, state, x))
+        jax.eval_shape(lambda: pull(row.layer, params, state, x))
 
 
 def lengths_of(x: Any) -> Iterator[int]:
     yield from sorted({length for leaf in jax.tree.leaves(x) for length in leaf.shape} - {BATCH})
 
 
-@by_name([case for case in CASES if case.name not in COMPOSED])
-def test_any_other_empty_axis_gives_a_result_or_an_error_of_purenets_own(case: Case) -> None:
-    for length in lengths_of(drawn(case)):
-        x = emptied(drawn(case), length)
+@by_name([row for row in ROWS if row.name not in COMPOSED])
+def test_any_other_empty_axis_gives_a_result_or_an_error_of_purenets_own(row: Row) -> None:
+    for length in lengths_of(drawn(row)):
+        x = emptied(drawn(row), length)
         with contextlib.suppress(LayerError):
-            jax.eval_shape(lambda x=x: fresh_pull(case.layer, x))
+            jax.eval_shape(lambda x=x: fresh_pull(row.layer, x))

@@ -99,3 +99,13 @@ def test_quadrants_and_zeros(tmp_path: Path):
     trained = found["quadrants"][3, "falling rate"]
     assert trained.error[trained.median, 1] < found["by hand"].error
     assert picture.stat().st_size > 10_000
+
+
+def test_unet_finds_sky_and_petals(tmp_path: Path) -> None:
+    picture = tmp_path / "unet.png"
+    module = load("unet")
+    found = module.main(module.parse(["--steps", "60", "--plot", str(picture)]))
+    assert found.loss < 0.5
+    assert found.overlaps[0] > 0.8
+    assert found.overlaps[0] > found.baseline[0]
+    assert picture.stat().st_size > 10_000

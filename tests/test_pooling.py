@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 from helpers import pull_x
+from jax import lax
 from values.pooling import largest, mean, norm, pooled
 
 import purenet as pn

@@ -24,7 +24,7 @@ from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, Shaped, State
 from ..layers.dropout import check_key
-from ..losses.reduction import check_reduction, divisor_of, reduce_backward, reduce_forward
+from ..losses.reduction import check_predictions, check_reduction, divisor_of, reduce_backward, reduce_forward
 from ..precision import widen
 from ..stateless import stateless
 from ..validation import check_floating, describe
@@ -113,6 +113,7 @@ def gaussian_kl(reduction: str = "mean") -> Layer:
     divisor = functools.partial(divisor_of, reduction, per_example=True)
 
     def forward(x: Moments) -> Float[Array, ""]:
+        check_predictions(x, "x")
         check_moments(x)
         return reduce_forward(gaussian_kl_forward(x), divisor(x.shape[:-1])).astype(x.dtype)
 
@@ -125,5 +126,5 @@ def gaussian_kl(reduction: str = "mean") -> Layer:
 
 def check_moments(x: Shaped) -> None:
     check_floating(x)
-    if x.ndim == 0 or x.shape[-1] % 2 or x.size == 0:
+    if x.ndim == 0 or x.shape[-1] % 2 or not x.shape[-1]:
         raise LayerValueError(f"expected x [..., 2 latent], means and log-variances side by side, got {describe(x)}")
