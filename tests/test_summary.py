@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from helpers import residual_mlp
 from jax import lax
 
 import purenet as pn
