@@ -98,6 +98,8 @@ def same(one: Any, other: Any) -> bool:
     """Whether two arguments are equal, arrays and what holds them included."""
     if one is other:
         return True
+    if is_dtype(one) and is_dtype(other):
+        return np.dtype(one) == np.dtype(other)
     if isinstance(one, (list, tuple)):
         return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, Mapping):
@@ -125,15 +127,13 @@ def shown(value: Any) -> str:
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name!r}: {shown(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, (type, np.dtype)) or type(value).__name__ == "_ScalarMeta":
-        return dtype_name(value)
+    if is_dtype(value):
+        return f"jnp.{np.dtype(value).name}"
     if callable(value) and hasattr(value, "__name__"):
         return value.__name__
     return repr(value)
 
 
-def dtype_name(value: Any) -> str:
-    try:
-        return f"jnp.{np.dtype(value).name}"
-    except TypeError:
-        return getattr(value, "__name__", repr(value))
+def is_dtype(value: Any) -> bool:
+    """NumPy's dtypes, and the scalar types of NumPy and JAX."""
+    return isinstance(value, (np.dtype, type))
