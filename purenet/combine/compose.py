@@ -47,9 +47,7 @@ def compose(function: Callable[..., PyTree], /, **layers: Layer) -> Layer:
     Transformations that replace gradients (`per_example_norms`, `make_fused_step`) take it as one layer.
     """
     if not callable(function):
-        raise TypeError(
-            f"compose: expected a function of (f, x) first, got {function!r}: compose(function, name=layer)"
-        )
+        raise TypeError(f"compose: expected a function of (f, x) and layers by name, got {function!r}")
     named = name_layers("compose", (), layers)
     calls = namedtuple("f", named.keys)
     rules = {name: as_function(layer, has_state=True) for name, layer in layers.items()}
