@@ -58,7 +58,7 @@ def make_fused_step(objective: Layer, optimizer: optax.GradientTransformation) -
 
     def step(train_state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
         key = stream_key(train_state.key, STEP_STREAM, train_state.step)
-        params = jax.tree.map(jnp.copy, train_state.params)  # no array twice: stacks find theirs by identity
+        params = distinct(train_state.params)
         loss, state, residuals = objective.forward(params, train_state.state, batch, key)
         check_scalar(loss, objective.name)
         update = trace_update(optimizer, params, train_state.opt_state, loss)
@@ -71,6 +71,13 @@ def make_fused_step(objective: Layer, optimizer: optax.GradientTransformation) -
         return after, {"loss": loss}
 
     return step
+
+
+def distinct(params: Params) -> Params:
+    """The parameters, no array twice among them: a stack finds its own again by which arrays they are."""
+    leaves, tree = jax.tree.flatten(params)
+    last = {id(leaf): k for k, leaf in enumerate(leaves)}
+    return jax.tree.unflatten(tree, [leaf if last[id(leaf)] == k else jnp.copy(leaf) for k, leaf in enumerate(leaves)])
 
 
 def updated(handed_back: PyTree, update: Update) -> tuple[Params, PyTree]:
@@ -122,7 +129,7 @@ def updating(stack: Layer, update: Update) -> Layer:
     def run(rule: Callable[..., Any], params: Params, *args: Any) -> tuple[Any, ...]:
         *args, dy = args
         blocks = max((len(leaf) for leaf in jax.tree.leaves(params)), default=1)
-        start = Carried(dy, update.part_of(params), jnp.asarray(blocks - 1, jnp.int32))
+        start = Carried(dy, update.part_of(params), jnp.asarray(blocks - 1, jnp.uint32))
         _, end, *x = rule(inside, params, *args, Replacement(start))
         return Replacement(end.value.stack), end.value.dy, *x
 
@@ -135,11 +142,11 @@ def updating_block(block: Layer, update: Update) -> Layer:
     def run(rule: Callable[..., Any], params: Params, *args: Any) -> tuple[Any, ...]:
         *args, dy = args
         stack, k, tree = dy.value.stack, dy.value.block, jax.tree.structure(params)
-        rows = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, k, keepdims=False), stack)
-        own_params = jax.tree.unflatten(tree, list(rows.values())[: tree.num_leaves])
-        dparams, dx, *x = rule(block, own_params, *args, dy.value.dy)
-        new = update.apply(jax.tree.leaves(dparams), rows, by_block=True)
-        stack = jax.tree.map(lambda leaf, row: lax.dynamic_update_index_in_dim(leaf, row, k, 0), stack, new)
+        rows = {number: lax.dynamic_slice_in_dim(leaf, k, 1) for number, leaf in stack.items()}
+        own_params = [lax.squeeze(row, [0]) for row in list(rows.values())[: tree.num_leaves]]
+        dparams, dx, *x = rule(block, jax.tree.unflatten(tree, own_params), *args, dy.value.dy)
+        new = update.apply([lax.expand_dims(leaf, [0]) for leaf in jax.tree.leaves(dparams)], rows, by_block=True)
+        stack = {number: lax.dynamic_update_slice_in_dim(leaf, new[number], k, 0) for number, leaf in stack.items()}
         return Replacement(()), Replacement(Carried(dx, stack, k - 1)), *x
 
     return going_back(block, run)

@@ -34,9 +34,10 @@ Value = Any  # an array, or Unknown
 
 
 class Unknown(NamedTuple):
-    """A value that is not there for this part; the operation that made it so, if one did."""
+    """A value that is not there for this part; the operation that made it so, if one did, and whose it is."""
 
-    why: str = ""
+    operation: str = ""
+    optimizer: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +68,18 @@ class Update:
 
         A block reads the optimizer's numbers besides, such as counts: they are the same for all blocks.
         """
-        names = [path for path, _ in leaves_with_paths(self.before)]
-        beside = {k: leaf for k, leaf in self.all_but(part).items() if by_block and jnp.ndim(leaf) == 0}
+        numbers = {k: leaf for k, leaf in self.all_but(part).items() if by_block and jnp.ndim(leaf) == 0}
         given = dict(zip(part, gradients, strict=False))  # the parameters come first
         dparams = [given.get(k, Unknown()) for k in range(jax.tree.structure(self.before[0]).num_leaves)]
-        before = [(beside | part).get(k, Unknown()) for k in range(len(names))]
+        there = numbers | part
+        before = [there.get(k, Unknown()) for k in range(len(self.owners))]
         after = read_program(self.program, [*dparams, *before, self.loss], by_block)
-        return {k: check_known(after[k], names[k], leaf.shape) for k, leaf in part.items()}
+        for k in part:
+            check_known(after[k], self.before, k)
+        return {
+            k: after[k] if np.shape(after[k]) == leaf.shape else lax.broadcast(after[k], leaf.shape)
+            for k, leaf in part.items()
+        }
 
 
 def trace_update(
@@ -88,22 +94,18 @@ def trace_update(
 
     before = params, opt_state
     program = jax.make_jaxpr(update)(params, params, opt_state, loss)
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    owners = tuple(owner(path, leaf, paths) for path, leaf in jax.tree_util.tree_leaves_with_path(before))
+    numbers = {(path, leaf.shape): k for k, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params))}
+    owners = tuple(owner(path, leaf, numbers) for path, leaf in jax.tree_util.tree_leaves_with_path(before))
     return Update(program, before, loss, owners)
 
 
-def owner(path: tuple[Any, ...], leaf: Array, params: Sequence[tuple[tuple[Any, ...], Array]]) -> int:
+def owner(path: tuple[Any, ...], leaf: Array, numbers: dict[Any, int]) -> int:
     """The parameter of this leaf's shape with the longest path that ends the leaf's own, or -1.
 
     Were it another's, the leaf would be `Unknown` where it is read: an error, and never a wrong number.
     """
-    found = [
-        (len(end), k)
-        for k, (end, param) in enumerate(params)
-        if path[len(path) - len(end) :] == end and param.shape == jnp.shape(leaf)
-    ]
-    return max(found, default=(0, -1))[1]
+    ends = [(path[start:], jnp.shape(leaf)) for start in range(len(path) + 1)]
+    return next((numbers[end] for end in ends if end in numbers), -1)
 
 
 def read_program(program: Any, args: Sequence[Value], by_block: bool) -> list[Value]:
@@ -125,49 +127,54 @@ def read_equation(equation: Any, args: Sequence[Value], by_block: bool) -> Seque
     primitive, params = equation.primitive, equation.params
     unknown = [arg for arg in args if isinstance(arg, Unknown)]
     if primitive.name in CALLS:
-        return read_program(params.get("jaxpr") or params["call_jaxpr"], args, by_block)
+        outputs = read_program(params.get("jaxpr") or params["call_jaxpr"], args, by_block)
+        return [named(output, equation) if isinstance(output, Unknown) else output for output in outputs]
     if primitive.name == "cond" and not isinstance(args[0], Unknown) and (unknown or by_block):
         branches = [read_program(branch, args[1:], by_block) for branch in params["branches"]]
-        return [select(args[0], cases) for cases in zip(*branches, strict=True)]
+        return [select(args[0], cases, out) for *cases, out in zip(*branches, equation.outvars, strict=True)]
     if unknown:
         return [max(unknown)] * len(equation.outvars)
     if not by_block or all(map(is_number, equation.invars + equation.outvars)):
         outputs = primitive.bind(*args, **params)
     elif primitive.name in ELEMENTWISE:
-        outputs = primitive.bind(*alike(args), **params)
+        outputs = primitive.bind(*alike(args, equation.invars), **params)
     elif primitive.name == "broadcast_in_dim" and is_number(equation.invars[0]):
         return args
     else:
-        return [Unknown(primitive.name + optimizer_of(equation))] * len(equation.outvars)
+        return [named(Unknown(primitive.name), equation)] * len(equation.outvars)
     return outputs if primitive.multiple_results else [outputs]
 
 
-def select(index: Array, cases: Sequence[Value]) -> Value:
+def select(index: Array, cases: Sequence[Value], out: Any) -> Value:
     unknown = [case for case in cases if isinstance(case, Unknown)]
-    return max(unknown) if unknown else lax.select_n(index, *alike(cases))
+    return max(unknown) if unknown else lax.select_n(index, *alike(cases, [out] * len(cases)))
 
 
 def is_number(atom: Any) -> bool:
     return atom.aval.shape == ()
 
 
-def alike(values: Sequence[Array]) -> list[Array]:
-    """The values in one shape, where some are numbers that stand for arrays of equal ones."""
-    shape = max((np.shape(value) for value in values), key=len)
-    return [value if np.shape(value) == shape else lax.broadcast(value, shape) for value in values]
+def alike(values: Sequence[Array], atoms: Sequence[Any]) -> list[Array]:
+    """The values of arrays in one shape, where some are numbers that stand for rows of equal ones."""
+    shapes = [() if is_number(atom) else value.shape for value, atom in zip(values, atoms, strict=True)]
+    shape = max(shapes, key=len)
+    numbers = [own != shape and not is_number(atom) for own, atom in zip(shapes, atoms, strict=True)]
+    return [lax.broadcast(value, shape) if number else value for value, number in zip(values, numbers, strict=True)]
 
 
-def check_known(value: Value, name: str, shape: tuple[int, ...]) -> Array:
-    if not isinstance(value, Unknown):
-        return jnp.broadcast_to(value, shape)
-    raise ValueError(
-        "make_fused_step: expected an optimizer that updates every number by its own gradient alone, but "
-        f"{name} is updated by {value.why or 'what belongs to other parameters'}: use make_step, or leave this out"
-    )
-
-
-def optimizer_of(equation: Any) -> str:
-    """' in clip_by_global_norm': the innermost optimizer that this operation is part of."""
+def named(value: Unknown, equation: Any) -> Unknown:
+    """With the innermost optimizer, by Python's calls, that the operation is in."""
+    if not value.operation or value.optimizer:
+        return value
     traceback = equation.source_info.traceback
-    names = [frame.function_name for frame in traceback.frames] if traceback else []
-    return next((f" in {name.split('.')[0]}" for name in names if ".<locals>.update" in name), "")
+    functions = [frame.function_name for frame in traceback.frames] if traceback else []
+    return Unknown(value.operation, next((name.split(".")[0] for name in functions if ".<locals>.update" in name), ""))
+
+
+def check_known(value: Value, before: PyTree, k: int) -> None:
+    if isinstance(value, Unknown):
+        why = " in ".join(filter(None, value)) or "what belongs to other parameters"
+        raise ValueError(
+            "make_fused_step: expected an optimizer that updates every number by its own gradient alone, but "
+            f"{leaves_with_paths(before)[k][0]} is updated by {why}: use make_step, or leave this out"
+        )
