@@ -127,24 +127,24 @@ def updating(stack: Layer, update: Update) -> Layer:
     with_parts, inside = stack.with_parts, stack.with_parts([updating_block(stack.parts[0][1], update)])
 
     def run(rule: Callable[..., Any], params: Params, *args: Any) -> tuple[Any, ...]:
-        *args, dy = args
+        *others, dy = args
         blocks = max((len(leaf) for leaf in jax.tree.leaves(params)), default=1)
         start = Carried(dy, update.part_of(params), jnp.asarray(blocks - 1, jnp.uint32))
-        _, end, *x = rule(inside, params, *args, Replacement(start))
+        _, end, *x = rule(inside, params, *others, Replacement(start))
         return Replacement(end.value.stack), end.value.dy, *x
 
-    return going_back(stack, run).replace(with_parts=lambda parts: updating(with_parts(parts), update))
+    return going_back(stack, run).replace(with_parts=lambda parts: updating(with_parts(parts), update), kind=stack.kind)
 
 
 def updating_block(block: Layer, update: Update) -> Layer:
     """The block whose cotangents are `Carried`; it reads its parameters there and hands back no gradient."""
 
     def run(rule: Callable[..., Any], params: Params, *args: Any) -> tuple[Any, ...]:
-        *args, dy = args
+        *others, dy = args
         stack, k, tree = dy.value.stack, dy.value.block, jax.tree.structure(params)
         rows = {number: lax.dynamic_slice_in_dim(leaf, k, 1) for number, leaf in stack.items()}
         own_params = [lax.squeeze(row, [0]) for row in list(rows.values())[: tree.num_leaves]]
-        dparams, dx, *x = rule(block, jax.tree.unflatten(tree, own_params), *args, dy.value.dy)
+        dparams, dx, *x = rule(block, jax.tree.unflatten(tree, own_params), *others, dy.value.dy)
         new = update.apply([lax.expand_dims(leaf, [0]) for leaf in jax.tree.leaves(dparams)], rows, by_block=True)
         stack = {number: lax.dynamic_update_slice_in_dim(leaf, new[number], k, 0) for number, leaf in stack.items()}
         return Replacement(()), Replacement(Carried(dx, stack, k - 1)), *x

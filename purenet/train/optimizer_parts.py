@@ -52,11 +52,11 @@ class Update:
     def part_of(self, params: PyTree) -> Leaves:
         """These of the parameters, found by which arrays they are, and what the optimizer keeps for them."""
         numbers = {id(leaf): k for k, leaf in enumerate(jax.tree.leaves(self.before[0]))}
-        own = {numbers.get(id(leaf), -1) for leaf in jax.tree.leaves(params)}
-        if -1 in own:
+        own = [numbers.get(id(leaf), -1) for leaf in jax.tree.leaves(params)]
+        if own and own != list(range(max(own[0], 0), max(own[0], 0) + len(own))):
             raise LayerValueError(
-                "make_fused_step: expected a repeat with parameters of the network's own, got some that are computed "
-                "from them, as tied ones are: use make_step"
+                "make_fused_step: expected a repeat whose parameters are all its own, got some that a layer around it "
+                "makes of others, as tied does: use make_step"
             )
         return {k: leaf for k, leaf in enumerate(jax.tree.leaves(self.before)) if self.owners[k] in own}
 
@@ -93,7 +93,8 @@ def trace_update(
             return optax.apply_updates(params, updates), opt_state
 
     before = params, opt_state
-    program = jax.make_jaxpr(update)(params, params, opt_state, loss)
+    gradients = jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else None, params)
+    program = jax.make_jaxpr(update)(gradients, params, opt_state, loss)
     numbers = {(path, leaf.shape): k for k, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params))}
     owners = tuple(owner(path, leaf, numbers) for path, leaf in jax.tree_util.tree_leaves_with_path(before))
     return Update(program, before, loss, owners)
