@@ -97,9 +97,13 @@ CASES: dict[str, tuple[Callable[[], pn.Layer], Any]] = {
         lambda: small(layers(), layers(1)),
         optax.MultiSteps(optax.lion(WARM), 2),
     ),
-    "one block, a rate by the loss": (
+    "one block, a rate by the loss, another branch in the first step": (
         lambda: small(layers(1), layers(3)),
-        optax.chain(optax.sgd(1e-2, momentum=0.9, nesterov=True), optax.contrib.reduce_on_plateau(patience=1)),
+        optax.chain(
+            optax.sgd(1e-2, momentum=0.9, nesterov=True),
+            optax.contrib.reduce_on_plateau(patience=1),
+            optax.transforms.conditionally_transform(optax.scale(0.5), lambda step: step < 1),
+        ),
     ),
     "muon and clipping by the norm outside of stacks": (
         lambda: small(layers(), pn.tanh()),
@@ -150,8 +154,9 @@ def test_the_two_steps_may_take_turns_on_arrays_that_are_one() -> None:
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6), *ends)
 
 
-def with_another(gradients: Any, _: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf + gradients[0]["bias"][0], gradients)
+def with_another(gradients: Any, params: Any, others: Any = None) -> Any:
+    """Every gradient with a number of the first layer's bias, or its gradient, added."""
+    return jax.tree.map(lambda leaf: leaf + (others or gradients)[0]["bias"][0], gradients)
 
 
 def dimensions(leaf: Any) -> Any:
@@ -180,6 +185,10 @@ REFUSED = {
     "skipping": (optax.MultiSteps(optax.sgd(1e-2), 2, should_skip_update_fn=optax.skip_not_finite), "reduce_sum"),
     "a step by the loss": (optax.polyak_sgd(), "in polyak_sgd|in scale_by_polyak"),
     "other parameters": (
+        optax.stateless(lambda gradients, params: with_another(gradients, params, params)),
+        "is updated by what belongs to other parameters",
+    ),
+    "other gradients": (
         optax.stateless(with_another),
         "is updated by what belongs to other parameters",
     ),
