@@ -65,8 +65,8 @@ def tied(network: Layer, ties: Mapping[str, str]) -> Layer:
         gradients = dict(leaves_with_paths(dparams))
         for target, source in ties.items():
             # target = source, or its transpose
-            owner, transposed = find(gradients, source)
-            gradients[owner] += gradients[target].T if transposed else gradients[target]
+            found, (owner, transposed) = parameter(gradients, target), find(gradients, source)
+            gradients[owner] += found.T if transposed else found
         return replace(dparams, gradients | dict.fromkeys(ties))
 
     def recompute(params: Params, x: PyTree, residuals: Residuals) -> PyTree:

@@ -22,6 +22,7 @@ BATCH = ROWS, LABELS
 NET = pn.serial(pn.dense(5), pn.dense(3))
 OBJECTIVE, SGD = pn.objective(NET, losses.softmax_cross_entropy()), optax.sgd(0.1)
 STACK = pn.repeat(pn.serial(pn.dense(6), pn.tanh()), 2)
+KERNELS = pn.repeat(pn.dense(6, use_bias=False), 2)
 
 
 def norms(net: pn.Layer, x: Any = (X, X)) -> Callable[[], Any]:
@@ -81,7 +82,17 @@ TABLE: Table = {
     "fused step with ties into a stack": (
         fused(pn.tied(pn.serial(a=STACK, b=STACK), {"b.0.kernel": "a.0.kernel"}), optax.sgd(1.0)),
         ValueError,
-        r"tied: expected the path of a parameter, got 'b.0.kernel'",
+        "expected a repeat whose parameters are all its own, got some that a layer around it makes of others, as tied",
+    ),
+    "fused step with a tie into a stack of one parameter": (
+        fused(pn.tied(pn.serial(a=KERNELS, b=KERNELS), {"b.kernel": "a.kernel"}), optax.sgd(1.0)),
+        ValueError,
+        "tied: expected the path of a parameter, got 'b.kernel'",
+    ),
+    "fused step without parameters in its stack": (
+        fused(pn.serial(pn.dense(6), pn.repeat(pn.tanh(), 2)), optax.sgd(1.0)),
+        ValueError,
+        "expected a network with a repeat, whose parameters are updated block by block",
     ),
     "fit of a network": (
         lambda: fit(NET, SGD, BATCH, key=jax.random.key(0), epochs=1, batch_size=4),
