@@ -30,6 +30,7 @@ from .combine import (
     weight_standardize,
     with_dtype,
 )
+from .decoding import decoding
 from .errors import LayerError, LayerTypeError, LayerValueError
 from .functions import as_function, from_function
 from .layer import Layer
@@ -181,6 +182,7 @@ __all__ = [
     "crop",
     "cross_attention",
     "data",
+    "decoding",
     "dense",
     "depthwise_conv",
     "dot_product_attention",

@@ -129,10 +129,13 @@ def check_by_position(layer: Layer, params: Params, state: State, x: PyTree, y: 
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[-1:] * is_floating(leaf), leaf.dtype), x)
     try:
         found = jax.eval_shape(layer.predict, params, state, one)
-    except (TypeError, ValueError, IndexError):
-        found = None
+        problem = f"it gives {describe(found)}"
+    except (TypeError, ValueError, IndexError) as error:
+        found, problem = None, str(error)
     if jax.tree.map(jnp.shape, y) != jax.tree.map(lambda leaf: (*leading[0], *leaf.shape), found):
-        raise LayerTypeError('expected a layer that takes each position by itself, or one with a rule "decode"')
+        raise LayerTypeError(
+            f'expected a layer that takes each position by itself, or one with a rule "decode"; of one alone: {problem}'
+        )
 
 
 def forward_only(layer: Layer, run: Callable[[Params, State, Any], tuple[PyTree, State]]) -> Layer:

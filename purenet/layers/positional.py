@@ -94,7 +94,7 @@ def sinusoidal_positions_forward(
     x: Sequence, base: float = 10000.0, offset: int | Integer[Array, ""] = 0, interleaved: bool = True
 ) -> Sequence:
     time, features = x.shape[-2:]
-    angles = position_angles(offset + jnp.arange(time), features, base, wide_dtype(x.dtype))
+    angles = position_angles(offset + jnp.arange(time, dtype=jnp.int32), features, base, wide_dtype(x.dtype))
     waves = jnp.sin(angles), jnp.cos(angles)  # [time, ceil(features / 2)] each
     table = jnp.stack(waves, -1).reshape(time, -1) if interleaved else jnp.concatenate(waves, -1)
     return x + jnp.broadcast_to(table[:, :features].astype(x.dtype), x.shape)
