@@ -37,7 +37,7 @@ class Entries(NamedTuple):
 
     array: Array
 
-    def then(self, new: Entries, start: Array) -> Entries:
+    def then(self, new: Entries, start: Array | int) -> Entries:
         """With new entries behind the first `start`."""
         old, own = self.array, new.array
         if old.ndim != own.ndim or (*old.shape[:-3], *old.shape[-2:]) != (*own.shape[:-3], *own.shape[-2:]):
@@ -51,7 +51,7 @@ class Cache:
     """What a network remembers of `length` tokens, with room for `capacity`."""
 
     state: State
-    length: Int[Array, ""]
+    length: Int[Array, ""] | int
     capacity: int = dataclasses.field(metadata={"static": True})
 
 
@@ -67,24 +67,16 @@ def decoding(network: Layer, capacity: int | None = None) -> Layer:
     """
     reader = reading(network)
 
-    def begin(params: Params, state: State, x: Array) -> tuple[PyTree, Cache]:
-        time = tokens(x)
-        room = time if capacity is None else capacity
-        if room < time:
-            raise LayerValueError(f"expected a capacity of at least the {time} tokens there are, got {room}")
-        y, new, _ = reader.forward(params, state, x, None)
-        return y, Cache(each_entry(partial(roomy, room), new), jnp.int32(time), room)
-
-    def go_on(params: Params, cache: Cache, x: Array) -> tuple[PyTree, Cache]:
-        time = tokens(x)
-        check_room(cache, time)
-        y, new, _ = reader.forward(params, cache.state, x, None)
-        state = each_entry(lambda new, old: old.then(new, cache.length), new, cache.state)
-        return y, dataclasses.replace(cache, state=state, length=cache.length + time)
-
     def run(params: Params, state: State, x: Array) -> tuple[PyTree, State]:
         with layer_scope("decoding"):
-            return (go_on if isinstance(state, Cache) else begin)(params, state, x)
+            time = tokens(x)
+            first = not isinstance(state, Cache)
+            cache = Cache(state, 0, time if capacity is None else capacity) if first else state
+            check_room(cache, time)
+            y, new, _ = reader.forward(params, cache.state, x, None)
+            old = each_entry(partial(empty, cache.capacity), new) if first else cache.state
+            state = each_entry(lambda new, old: old.then(new, cache.length), new, old)
+            return y, Cache(state, jnp.asarray(cache.length + time, jnp.int32), cache.capacity)
 
     return forward_only(network, run).replace(name="decoding")
 
@@ -164,10 +156,9 @@ def each_entry(f: Callable[..., Entries], new: State, *old: State) -> State:
     return jax.tree.map(changed, new, *old, is_leaf=lambda node: isinstance(node, Entries))
 
 
-def roomy(room: int, new: Entries) -> Entries:
-    """With zeros up to the capacity."""
-    x = new.array
-    return Entries(jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, room - x.shape[-3]), (0, 0), (0, 0)]))
+def empty(capacity: int, new: Entries) -> Entries:
+    *batch, _, heads, features = new.array.shape
+    return Entries(jnp.zeros((*batch, capacity, heads, features), new.array.dtype))
 
 
 def tokens(x: Any) -> int:
@@ -186,6 +177,5 @@ def check_room(cache: Cache, time: int) -> None:
         return
     if length + time > cache.capacity:
         raise LayerValueError(
-            f"expected room for {time} tokens behind {length} in a cache of {cache.capacity}: begin with a larger "
-            "capacity"
+            f"expected room for {time} tokens behind {length}, got a capacity of {cache.capacity}: begin with a larger one"
         )

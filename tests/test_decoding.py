@@ -66,7 +66,7 @@ def test_narrow_arithmetic_and_no_room() -> None:
     np.testing.assert_allclose(y, network.predict(params, (), X)[:, 4:5], rtol=0.05, atol=0.05)
     y, _, _ = jax.jit(reader.forward)(params, cache, X[:, 5:6], None)
     assert np.isnan(y).all()
-    with pytest.raises(ValueError, match="decoding: expected room for 1 tokens behind 5 in a cache of 5: begin with a"):
+    with pytest.raises(ValueError, match="decoding: expected room for 1 tokens behind 5, got a capacity of 5: begin"):
         reader.forward(params, cache, X[:, 5:6], None)
     with pytest.raises(TypeError, match="expected no backward of a network that decodes"):
         reader.backward(params, X, None, (), X)

@@ -123,7 +123,7 @@ def attend_behind(
     Remembered are keys and values as attention takes them, how many, and what queries and keys go through remembers.
     """
     number, kv_heads = heads
-    keys, values, length, of_each = state or ((), (), jnp.int32(0), ((), ()))
+    keys, values, length, of_each = state or (None, None, jnp.int32(0), ((), ()))
     q, k, v = jnp.split(split_heads(x, number + 2 * kv_heads), (number, number + kv_heads), -2)
     ready = [
         reading(prepare).forward(params, remembered, part, None)[:2]
@@ -131,10 +131,10 @@ def attend_behind(
     ]
     (q, k), of_each = zip(*ready, strict=True)
     new = Entries(k), Entries(v), length + x.shape[-2], of_each
-    if not state:
+    if keys is None or values is None:  # the first
         return merge_heads(attention(q, k, v, **options)[0]), new
     k, v = keys.then(new[0], length).array, values.then(new[1], length).array
-    position: Any = first_position(0, 0, options["offset"]) + length
+    position: Any = first_position(0, 0, options.get("offset", 0)) + length
     o, _ = attention_forward(q, k, v, **{**options, "offset": position})
     return jnp.where(new[2] <= k.shape[-3], merge_heads(o), jnp.nan), new
 
