@@ -26,6 +26,7 @@ _MODULES = ("checking", "combine", "data", "files", "layers", "losses", "models"
 _PACKAGES = ("combine", "layers", "checking")  # in the order in which a name is looked for
 _MODULE_OF = {
     "clipped_value_and_grad": "per_example_gradients",
+    "decoding": "reading",
     "per_example_norms": "per_example_gradients",
     "plan": "planning",
     "summary": "summarize",
@@ -50,6 +51,7 @@ if _typing.TYPE_CHECKING:
         per_example_norms as per_example_norms,
     )
     from .planning import plan as plan
+    from .reading import decoding as decoding
     from .summarize import summary as summary
 
     __version__: str

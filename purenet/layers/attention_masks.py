@@ -14,7 +14,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from ..annotations import Array, Bool, Float, Int, Integer
 from ..errors import LayerTypeError, LayerValueError
@@ -44,8 +43,9 @@ def reach(causal: bool, window: Window) -> tuple[int | None, int | None]:
 
 def distances(queries: int, keys: int, offset: Position) -> Int[Array, "queries keys"]:
     """How far each key stands ahead of each query, s - (t + offset)."""
-    t, s = (lax.broadcasted_iota(jnp.int32, (queries, keys), axis) for axis in (0, 1))
-    return s - t - first_position(queries, keys, offset)
+    t = first_position(queries, keys, offset) + jnp.arange(queries, dtype=jnp.int32)
+    s = jnp.arange(keys, dtype=jnp.int32)
+    return s[None] - t[:, None]
 
 
 def first_position(queries: int, keys: int, offset: Position) -> Any:

@@ -28,13 +28,14 @@ from ..combine import serial
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..functions import from_function
-from ..layer import Layer, Params, Residuals, run_backward
+from ..layer import Layer, Params, Residuals, State, run_backward
+from ..reading import Entries, reading
 from ..stateless import stateless
 from ..validation import check_floating, describe
 from .attention import ScoreOptions, attention_backward, attention_forward
 from .attention_blocks import Block, HeadRange, block_attention_backward, block_attention_forward
 from .attention_cudnn import check_options, cudnn_attention
-from .attention_masks import Offset, Window, check_offset, check_window, is_integer, split_mask
+from .attention_masks import Offset, Window, check_offset, check_window, first_position, is_integer, reach, split_mask
 from .checks import check_names
 
 Heads = Float[Array, "... _ _ _"]  # [..., time, heads, features]
@@ -105,7 +106,43 @@ def packed_attention(
     def join(gradients: Parts) -> tuple[Packed, ...]:
         return (merge_heads(jnp.concatenate(gradients, -2)),)
 
-    return attention_layer("packed_attention", split, join, prepare, qk_norm is not None, twins, options)
+    layer = attention_layer("packed_attention", split, join, prepare, qk_norm is not None, twins, options)
+    _, after = reach(causal, window)
+    if after is None or first_position(0, 0, offset) + after > 0:  # sees what comes later
+        return layer
+    decode = partial(attend_behind, (heads, kv_heads), prepare, qk_norm is not None, twins[0], options)
+    return layer.replace(rules={**layer.rules, "decode": decode})
+
+
+def attend_behind(
+    heads: tuple[int, int],
+    prepare: Layer,
+    has_params: bool,
+    attention: Callable[..., Any],
+    options: ScoreOptions,
+    params: Params,
+    state: State,
+    x: Packed,
+) -> tuple[Packed, State]:
+    """Attention of new tokens to those before and themselves: the rule "decode" of `packed_attention`.
+
+    Remembered are keys and values as attention takes them, how many, and what queries and keys go through remembers.
+    """
+    number, kv_heads = heads
+    keys, values, length, of_each = state or (None, None, jnp.int32(0), ((), ()))
+    q, k, v = jnp.split(split_heads(x, number + 2 * kv_heads), (number, number + kv_heads), -2)
+    ready = [
+        reading(prepare).forward(params, remembered, part, None)[:2]
+        for params, remembered, part in zip(params_of_each(params, has_params), of_each, (q, k), strict=True)
+    ]
+    (q, k), of_each = zip(*ready, strict=True)
+    new = Entries(k), Entries(v), length + x.shape[-2], of_each
+    if keys is None or values is None:  # the first
+        return merge_heads(attention(q, k, v, **options)[0]), new
+    k, v = keys.then(new[0], length).array, values.then(new[1], length).array
+    position: Any = first_position(0, 0, options.get("offset", 0)) + length
+    o, _ = attention_forward(q, k, v, **{**options, "offset": position})
+    return jnp.where(new[2] <= k.shape[-3], merge_heads(o), jnp.nan), new
 
 
 @constructor

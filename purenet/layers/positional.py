@@ -18,10 +18,10 @@ import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer, normal
 
-from ..annotations import Array, Float, Integer
+from ..annotations import Array, Float, Int, Integer
 from ..constructor import constructor
 from ..errors import LayerValueError
-from ..layer import Layer, Shaped
+from ..layer import Layer, Shaped, State, is_stateless
 from ..precision import wide_dtype, widen
 from ..stateless import stateless
 from ..validation import describe
@@ -78,6 +78,11 @@ def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializ
                 f"got {describe(x)}: make the table longer or cut the sequence"
             )
 
+    def decode(params: Table, state: State, x: Sequence) -> tuple[Sequence, State]:
+        positions, state = next_positions(state, x.shape[-2])
+        rows = params["embedding"].at[offset + positions].get(mode="fill", fill_value=jnp.nan)  # [time, features]
+        return x + jnp.broadcast_to(rows, x.shape), state
+
     return stateless(
         forward,
         functools.partial(learned_positions_backward, offset=offset),
@@ -85,14 +90,14 @@ def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializ
         init=init,
         needs=(),
         recompute=functools.partial(learned_positions_forward, offset=offset),
-    )
+    ).replace(rules={"decode": decode})
 
 
 def sinusoidal_positions_forward(
-    x: Sequence, base: float = 10000.0, offset: int = 0, interleaved: bool = True
+    x: Sequence, base: float = 10000.0, offset: int | Integer[Array, ""] = 0, interleaved: bool = True
 ) -> Sequence:
     time, features = x.shape[-2:]
-    angles = position_angles(jnp.arange(offset, offset + time), features, base, wide_dtype(x.dtype))
+    angles = position_angles(offset + jnp.arange(time, dtype=jnp.int32), features, base, wide_dtype(x.dtype))
     waves = jnp.sin(angles), jnp.cos(angles)  # [time, ceil(features / 2)] each
     table = lax.collapse(jnp.stack(waves, -1), 1) if interleaved else jnp.concatenate(waves, -1)
     return x + jnp.broadcast_to(table[:, :features].astype(x.dtype), x.shape)
@@ -112,7 +117,19 @@ def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved:
     check_base("sinusoidal_positions", base)
     options = {"base": base, "offset": offset, "interleaved": interleaved}
     forward = functools.partial(sinusoidal_positions_forward, **options)
-    return checked_layer("sinusoidal_positions", check_sequence, forward, sinusoidal_positions_backward)
+
+    def decode(params: tuple[()], state: State, x: Sequence) -> tuple[Sequence, State]:
+        positions, state = next_positions(state, x.shape[-2])
+        return sinusoidal_positions_forward(x, **{**options, "offset": offset + positions[0]}), state
+
+    layer = checked_layer("sinusoidal_positions", check_sequence, forward, sinusoidal_positions_backward)
+    return layer.replace(rules={"decode": decode})
+
+
+def next_positions(state: State, time: int) -> tuple[Int[Array, " time"], State]:
+    """The positions of new tokens behind as many as the state says, and the state behind them; () is none."""
+    start = jnp.int32(0) if is_stateless(state) else state
+    return start + jnp.arange(time, dtype=jnp.int32), start + time
 
 
 def position_angles(

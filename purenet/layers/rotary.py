@@ -18,12 +18,11 @@ import jax.numpy as jnp
 from ..annotations import Array, Float, Integer
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer, Shaped
+from ..layer import Layer, Shaped, State
 from ..precision import wide_dtype
 from ..stateless import stateless
 from ..validation import describe
-from .checks import check_features
-from .positional import check_base, position_angles
+from .positional import check_base, next_positions, position_angles
 
 Heads = Float[Array, "... time heads features"]
 Waves = Float[Array, "... time pairs"]
@@ -79,7 +78,12 @@ def rotary(
     def recompute(x: Any, positions: Any) -> Heads:
         return forward(x)[0]
 
-    return stateless(forward, backward, name="rotary", needs=(), keeps=("positions",), recompute=recompute)
+    def decode(params: tuple[()], state: State, x: Heads) -> tuple[Heads, State]:
+        positions, state = next_positions(state, x.shape[-3])
+        return forward((x, jnp.broadcast_to(positions, x.shape[:-2])))[0], state
+
+    layer = stateless(forward, backward, name="rotary", needs=(), keeps=("positions",), recompute=recompute)
+    return layer.replace(rules={"decode": decode})
 
 
 def check_input(x: Shaped, positions: Any, dimensions: int | None) -> None:

@@ -16,7 +16,10 @@ from .calls import Table, forward
 
 PARAMS: Any = jax.eval_shape(lambda: drawn(TINY))
 IDS: Any = np.ones((2, 5), np.int32)
-CACHE = models.Cache(jnp.zeros((2, 2, 6, 2, 8)), jnp.zeros((2, 2, 6, 2, 8)), jnp.int32(5))
+CACHE: Any = jax.tree.map(
+    lambda leaf: jnp.full(leaf.shape, 5, leaf.dtype),
+    jax.eval_shape(lambda: models.prefill(TINY, drawn(TINY), IDS, 6)[1]),
+)
 
 
 def built(**changes: Any) -> Any:
@@ -28,7 +31,7 @@ def written(steps: Any = 3, prompt: Any = IDS, **options: Any) -> Any:
 
 
 def step(cache: Any, ids: Any) -> Any:
-    return lambda: models.decode_step(TINY, PARAMS, cache, ids)
+    return lambda: models.decode_step(TINY, drawn(TINY), cache, ids)
 
 
 TABLE: Table = {
@@ -67,7 +70,7 @@ TABLE: Table = {
     "gpt, another's parameters": (
         lambda: models.prefill(LLAMA, PARAMS, IDS),
         ValueError,
-        r"prefill.serial.body.serial: expected parameters for \['embed', 'blocks', 'norm'\], got dict with \['blocks'",
+        r"prefill.decoding.serial.body.serial: expected parameters for \['embed', 'blocks', 'norm'\], got dict",
     ),
     "generate, too long": (
         written(9),
@@ -101,7 +104,7 @@ TABLE: Table = {
     "prefill, capacity": (
         lambda: models.prefill(TINY, PARAMS, IDS, 4),
         ValueError,
-        "prefill: expected a capacity of at least the 5 tokens there are, got 4",
+        "prefill.decoding: expected room for 5 tokens behind 0, got a capacity of 4: begin with a larger one",
     ),
     "prefill, beyond the table": (
         lambda: models.prefill(TINY, PARAMS, IDS, 13),
@@ -111,12 +114,12 @@ TABLE: Table = {
     "decode_step, full": (
         step(CACHE, IDS[:, :2]),
         ValueError,
-        "decode_step: expected room for 2 tokens behind 5 in a cache of 6: give prefill a larger capacity",
+        "decode_step.decoding: expected room for 2 tokens behind 5, got a capacity of 6: begin with a larger one",
     ),
     "decode_step, another batch": (
         step(CACHE, IDS[:1, :1]),
         ValueError,
-        r"decode_step: expected a cache \[2, 1, 6, 2, 8\] for ids int32 \[1, 1\], got float32 \[2, 2, 6, 2, 8\]",
+        r"packed_attention: expected a cache of the batch and heads of float32 \[1, 1, 2, 8\], got .*\[2, 6, 2, 8\]",
     ),
     "save_gpt, neither family": (
         lambda: models.save_gpt(Path("nowhere"), TINY._replace(use_bias=False), PARAMS),

@@ -12,7 +12,7 @@ from jax.nn.initializers import Initializer
 
 from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Key, Layer, Residuals, Shaped, State
+from ...layer import Key, Layer, Residuals, Shaped, State, is_stateless
 from ...precision import wide_dtype
 from ...validation import check_floating, describe
 from ..checks import check_names, check_range
@@ -92,7 +92,7 @@ def recurrent_layer(
     def start(params: Params, state: State, x: PyTree) -> tuple[Array, Any, Lengths]:
         inputs, lengths = check_input(x)
         weights.check(params, inputs)
-        if not stateful:
+        if is_stateless(state) and not stateful:
             return inputs, zero_carry(inputs), lengths
         check_state(state, inputs, zero_carry(inputs))
         return inputs, state, lengths
@@ -127,6 +127,11 @@ def recurrent_layer(
             (y, final), _ = forward_through_time(cell, params, inputs, carry, lengths, reverse)
             return output(inputs, y, final)
 
+    def decode(params: Params, state: State, x: PyTree) -> tuple[Array, State]:
+        inputs, carry, lengths = start(params, zero_carry(split_lengths(x)[0]) if is_stateless(state) else state, x)
+        (y, final), _ = run(params, inputs, carry, lengths)
+        return output(inputs, y, final), final
+
     return Layer(
         init=init,
         forward=forward,
@@ -135,6 +140,7 @@ def recurrent_layer(
         needs=("x",) if last_only else ("x", "y"),
         name=path,
         keeps=keeps + ("gates",) * (keep == "gates") + ("states",) * last_only + ("carry",) * stateful,
+        rules={} if reverse else {"decode": decode},
     )
 
 

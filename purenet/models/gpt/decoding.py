@@ -5,8 +5,8 @@
     generate     prompt [..., T]      -> tokens [..., steps]
 
 Causal attention never looks ahead, so that the keys and values of a token stay what they are when more come behind
-it: a step costs one token's products and a look at the cache, where the whole network costs all tokens again. Cached
-are keys as attention takes them, normalised and turned. Everything is pure; the cache is a pytree of arrays.
+it: a step costs one token's products and a look at the cache, where the whole network costs all tokens again. The
+network is `gpt` itself, reading on: `purenet.decoding`. Everything is pure; the cache is a pytree of arrays.
 Shazeer, *Fast Transformer Decoding* (2019), section 2.4; shared key and value heads shrink the cache alike.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,30 +22,18 @@ from jax import lax
 
 from ...annotations import Array, Float, Int, Integer
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Params
-from ...layers.attention import attention_forward
-from ...layers.attention_blocks import Block, block_attention_forward
-from ...layers.embedding import check_indices, embedding_forward
-from ...layers.packed_attention import merge_heads, split_heads
+from ...layer import Layer, Params, State
+from ...layers.attention_blocks import Block
+from ...layers.embedding import check_indices
+from ...parts import Path, map_parts
+from ...reading import Cache, decoding
 from ...validation import describe
 from .config import GPTConfig, check_config
-from .network import attention_branch, gpt, mlp_branch, norm, preparation
+from .network import gpt
 from .sampling import Number, greedy, sample
 
 Ids = Integer[Array, "... time"]
-Positions = Int[Array, "... time"]
-Stream = Float[Array, "... time features"]
-Heads = Float[Array, "... time _ d"]
-Cached = Float[Array, "blocks ... capacity kv_heads d"]
 Logits = Float[Array, "... vocabulary"]
-
-
-class Cache(NamedTuple):
-    """Keys and values of `length` tokens, with room for as many as their axis -3 is long."""
-
-    keys: Cached
-    values: Cached
-    length: Int[Array, ""]
 
 
 def generate(
@@ -112,18 +100,9 @@ def prefill(
     `block`: attention to the prompt in blocks, as in `gpt`.
     """
     with layer_scope("prefill"):
-        check_config("prefill", config)
-        check_ids(config, ids)
-        jax.eval_shape(gpt(config).predict, params, (), ids)  # that the parameters fit
-        time = ids.shape[-1]
-        capacity = time if capacity is None else capacity
-        if capacity < time:
-            raise LayerValueError(f"expected a capacity of at least the {time} tokens there are, got {capacity}")
-        check_length(config, capacity, "a capacity of")
-        positions = jnp.arange(time, dtype=jnp.int32)
-        x, (keys, values) = run_blocks(config, params, embed(config, params, ids, positions), positions, block=block)
-        keys, values = (roomy(part, capacity) for part in (keys, values))
-        return next_logits(config, params, x), Cache(keys, values, jnp.int32(time))
+        if capacity is not None:
+            check_length(config, capacity, "a capacity of")
+        return read_on(gpt(config, block=block), capacity, params, (), ids)
 
 
 def decode_step(config: GPTConfig, params: Params, cache: Cache, ids: Ids) -> tuple[Logits, Cache]:
@@ -133,97 +112,19 @@ def decode_step(config: GPTConfig, params: Params, cache: Cache, ids: Ids) -> tu
     its length is known, as it is outside jit. Under `jax.vmap` each example may have a cache of a length of its own.
     """
     with layer_scope("decode_step"):
-        check_config("decode_step", config)
-        check_ids(config, ids)
-        check_cache(config, cache, ids)
-        time, capacity = ids.shape[-1], cache.keys.shape[-3]
-        positions = cache.length + jnp.arange(time, dtype=jnp.int32)
-        x = embed(config, params, ids, positions)
-        x = jnp.where(cache.length + time <= capacity, x, jnp.nan)
-        x, new = run_blocks(config, params, x, positions, cache=cache)
-        keys, values = (placed(old, part, cache.length) for old, part in zip(cache, new, strict=False))
-        return next_logits(config, params, x), Cache(keys, values, cache.length + time)
+        return read_on(gpt(config), None, params, cache, ids)
 
 
-# The network, with the keys and values of each block handed out.
+def read_on(network: Layer, capacity: int | None, params: Params, state: State, ids: Ids) -> tuple[Logits, Cache]:
+    def at_the_end(layer: Layer, inside: Layer, path: Path) -> Layer:
+        def decode(params: Params, state: State, x: Array) -> tuple[Array, State]:
+            return layer.predict(params, state, x[..., -1:, :]), state
 
+        return layer.replace(rules={"decode": decode}) if path[-2:] == (".body", ".norm") else inside
 
-def embed(config: GPTConfig, params: Params, ids: Ids, positions: Positions) -> Stream:
-    body = params["body"]
-    x = embedding_forward(body["embed"], ids)  # [..., time, features]
-    if config.positions == "learned":
-        table = body["positions"]["embedding"]
-        x = x + jnp.broadcast_to(table.at[positions].get(mode="fill", fill_value=jnp.nan), x.shape)
-    return x
-
-
-def run_blocks(
-    config: GPTConfig,
-    params: Params,
-    x: Stream,
-    positions: Positions,
-    *,
-    cache: Cache | None = None,
-    block: Block | None = None,
-) -> tuple[Stream, tuple[Cached, Cached]]:
-    """x behind all blocks, and the keys and values of its own tokens."""
-
-    def step(x: Stream, each: tuple) -> tuple[Stream, tuple]:
-        own_params, keys, values = each
-        x, own = attention_step(config, own_params["attention"], x, positions, (keys, values), block)
-        return x + mlp_branch(config).predict(own_params["mlp"], (), x), own
-
-    old = (None, None) if cache is None else (cache.keys, cache.values)
-    return lax.scan(step, x, (params["body"]["blocks"], *old))
-
-
-def attention_step(
-    config: GPTConfig, params: Params, x: Stream, positions: Positions, old: tuple[Any, Any], block: Block | None
-) -> tuple[Stream, tuple[Heads, Heads]]:
-    """x + its attention to itself, or to what is in the cache and then itself; its own keys and values."""
-    heads, kv_heads = config.heads, config.kv_heads_count
-    layers = {key.removeprefix("."): layer for key, layer in attention_branch(config).parts}
-    packed = layers["norm"].predict(params["norm"], (), x)
-    packed = layers["qkv"].predict(params["qkv"], (), packed)
-    q, k, v = jnp.split(split_heads(packed, heads + 2 * kv_heads), (heads, heads + kv_heads), -2)
-    of_q, of_k = (params["attend"]["query"], params["attend"]["key"]) if config.qk_norm else ((), ())
-    q, k = prepared(config, of_q, q, positions), prepared(config, of_k, k, positions)
-    if old[0] is None:
-        attention = attention_forward if block is None else functools.partial(block_attention_forward, block=block)
-        o, _ = attention(q, k, v, causal=True)
-    else:
-        keys, values = (placed(part, own, positions[0]) for part, own in zip(old, (k, v), strict=True))
-        seen = positions[:, None] >= jnp.arange(keys.shape[-3], dtype=jnp.int32)[None]  # [time, capacity]
-        o, _ = attention_forward(q, keys, values, seen)
-    return x + layers["out"].predict(params["out"], (), merge_heads(o)), (k, v)
-
-
-def prepared(config: GPTConfig, params: Params, x: Heads, positions: Positions) -> Heads:
-    """Queries or keys as `packed_attention` takes them, normalised and turned."""
-    how = preparation(config)
-    if "qk_norm" in how:
-        x = how["qk_norm"].predict(params["norm"] if "rotary" in how else params, (), x)
-    if "rotary" in how:
-        x = how["rotary"].predict((), (), (x, jnp.broadcast_to(positions, x.shape[:-2])))
-    return x
-
-
-def next_logits(config: GPTConfig, params: Params, x: Stream) -> Logits:
-    last = norm(config).predict(params["body"]["norm"], (), x[..., -1, :])
-    return last @ (params["body"]["embed"]["embedding"].T if config.tied else params["head"]["kernel"])
-
-
-def placed(old: Array, new: Array, start: Array) -> Array:
-    """The cache with new entries behind the `start` it has."""
-    return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, old.ndim - 3)
-
-
-def roomy(x: Array, capacity: int) -> Array:
-    """[..., time, kv_heads, d] with zeros up to the capacity."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, capacity - x.shape[-3]), (0, 0), (0, 0)])
-
-
-# Checks.
+    reader = decoding(map_parts(network, {}, at_the_end), capacity)
+    logits, cache, _ = reader.forward(params, state, ids, None)
+    return logits[..., 0, :], cache
 
 
 def check_generation(config: GPTConfig, prompt: Any, steps: Any, temperature: Any, top_k: Any, top_p: Any) -> int:
@@ -256,21 +157,4 @@ def check_length(config: GPTConfig, length: int, what: str) -> None:
     if config.positions == "learned" and length > config.context_length:
         raise LayerValueError(
             f"expected at most the {config.context_length} positions of the table, got {what} {length}"
-        )
-
-
-def check_cache(config: GPTConfig, cache: Cache, ids: Ids) -> None:
-    """Raise unless the cache is of this configuration and batch and, where its length is known, has room."""
-    size = (config.kv_heads_count, config.head_size)
-    expected = (config.blocks, *ids.shape[:-1], cache.keys.shape[-3], *size)
-    if cache.keys.shape != expected or cache.values.shape != expected:
-        raise LayerValueError(f"expected a cache {list(expected)} for ids {describe(ids)}, got {describe(cache.keys)}")
-    try:
-        length = int(cache.length)
-    except jax.errors.ConcretizationTypeError:
-        return
-    if length + ids.shape[-1] > cache.keys.shape[-3]:
-        raise LayerValueError(
-            f"expected room for {ids.shape[-1]} tokens behind {length} in a cache of {cache.keys.shape[-3]}: give "
-            "prefill a larger capacity"
         )

@@ -14,7 +14,6 @@ Touvron et al., *LLaMA* (2023), shared key and value heads (Ainslie et al., 2023
 from __future__ import annotations
 
 import math
-from typing import TypedDict
 
 from ...combine import head_objective, repeat, residual, serial, tied
 from ...initializer import normal
@@ -25,13 +24,6 @@ from ...losses import linear_cross_entropy
 from .config import ACTIVATIONS, GATES, NORMS, GPTConfig, check_config
 
 TIES = {"head.kernel": "body.embed.embedding.T"}
-
-
-class Preparation(TypedDict, total=False):
-    """What queries and keys go through."""
-
-    qk_norm: Layer
-    rotary: Layer
 
 
 def gpt(config: GPTConfig, *, block: Block | None = None, keep: str = "plan") -> Layer:
@@ -104,7 +96,14 @@ def attention_branch(config: GPTConfig, block: Block | None = None) -> Layer:
     return serial(
         norm=norm(config),
         qkv=projection(config, (heads + 2 * kv_heads) * config.head_size),
-        attend=packed_attention(heads, kv_heads=kv_heads, causal=True, block=block, **preparation(config)),
+        attend=packed_attention(
+            heads,
+            kv_heads=kv_heads,
+            causal=True,
+            block=block,
+            qk_norm=norm(config) if config.qk_norm else None,
+            rotary=rotary(base=config.rotary_base) if config.positions == "rotary" else None,
+        ),
         out=into_stream(config),
         **dropped(config),
     )
@@ -119,16 +118,6 @@ def mlp_branch(config: GPTConfig) -> Layer:
         down=into_stream(config),
         **dropped(config),
     )
-
-
-def preparation(config: GPTConfig) -> Preparation:
-    """What queries and keys go through before their product, as keywords of `packed_attention`."""
-    found = Preparation()
-    if config.qk_norm:
-        found["qk_norm"] = norm(config)
-    if config.positions == "rotary":
-        found["rotary"] = rotary(base=config.rotary_base)
-    return found
 
 
 def norm(config: GPTConfig) -> Layer:
