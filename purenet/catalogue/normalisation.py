@@ -23,7 +23,7 @@ def by_example() -> list[Row]:
         Row("layer_norm, no scale", layers.layer_norm(use_scale=False), ROWS),
         Row("layer_norm, no parameters", plain, ROWS, lambda params, x: jax.nn.standardize(x, epsilon=1e-5)),
         Row("layer_norm, large eps", layers.layer_norm(eps=1.0), ROWS),
-        Row("rms_norm", layers.rms_norm(), SEQUENCES),
+        Row("rms_norm", layers.rms_norm(), normal(5, 7)),
         Row("rms_norm, no scale, large eps", layers.rms_norm(eps=1.0, use_scale=False), ROWS),
         Row("group_norm", layers.group_norm(3), IMAGES),
         Row("group_norm, no space, no bias", without_space, normal(6)),

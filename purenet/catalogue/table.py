@@ -26,7 +26,10 @@ CITATION = re.compile(
     r"([A-Z][\w'-]+(?: [A-Z][\w'-]+)?(?:(?:, | & | and )[A-Z][\w'-]+)*(?: et al\.)?),? (?:\*[^*]+\* )?\((\d{4})\)"
 )
 # Where an equation in a sentence ends.
-BEYOND = re.compile(r",? (?:from \[|from an|in \(|of x|x \[|with |on the|while)|, (?:the|a|gelu|also|above|below) ")
+BEYOND = re.compile(
+    r",? (?:from \[|from an|in \(|of x|of (?:logits|scores|probabilities|log rates)|x \[|with |on the|while)"
+    r"|, (?:the|a|gelu|also|above|below) "
+)
 
 
 class Line(NamedTuple):
@@ -72,7 +75,7 @@ def equation(name: str, own: str, around: str) -> str:
     """What the constructor's docstring begins with, else the line of the package or module that has its name, else the
     module's for the output; where none of them is an equation, what the layer does."""
     first = re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0].rstrip(".")
-    if re.match(r"[yh]\w* = ", first):
+    if re.match(r"(?:[yh]\w*|value) = ", first):
         return re.split(BEYOND, first)[0]
     labelled = re.findall(rf"^ +{name}  +(.*?)(?:   |$)", f"{combine.__doc__}\n{around}", re.MULTILINE)
     block = re.findall(r"^ +(\S.*?)(?:   .*)?$", re.sub(r" +(\+?=) ", r" \1 ", around), re.MULTILINE)

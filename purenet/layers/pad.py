@@ -143,7 +143,7 @@ def crop_backward(widths: Pads, dy: Images) -> Images:
 
 @constructor
 def crop(widths: Widths | None = None, *, size: int | Sequence[int] | None = None) -> Layer:
-    """Cut `widths` off the spatial axes of x [..., spatial..., channels], or keep the middle `size`.
+    """y = x, `widths` cut off its spatial axes [..., spatial..., channels], or the middle `size` of it.
 
     widths: for each axis an int or a pair (low, high), as for `pad`. size: the lengths to keep, one for each axis;
     of an odd number to cut, the extra one goes at the end, as in ONNX's CenterCropPad. An int alone is one axis.

@@ -81,7 +81,7 @@ def swap_axes_backward(dy: Array, first: int, second: int) -> Array:
 
 @constructor
 def swap_axes(first: int, second: int) -> Layer:
-    """Two axes of x exchanged. `swap_axes(-1, -2)`: [..., time, features] to [..., features, time], with any leading
+    """y = x, two axes exchanged. `swap_axes(-1, -2)`: [..., time, features] to [..., features, time], with any leading
     axes. Raises if x has no such axes."""
     for axis in (first, second):
         if not isinstance(axis, int) or isinstance(axis, bool):

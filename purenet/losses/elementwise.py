@@ -37,7 +37,7 @@ def squared_error_backward(predictions: Floats, targets: Floats, dvalues: Floats
 
 @constructor
 def squared_error(reduction: str = "mean") -> Layer:
-    """(p - t)^2. The summed squared error is reduction="sum", the mean over all elements "mean"."""
+    """value = (p - t)^2. The summed squared error is reduction="sum", the mean over all elements "mean"."""
     return loss_layer("squared_error", squared_error_forward, squared_error_backward, reduction)
 
 
@@ -52,7 +52,7 @@ def half_squared_error_backward(predictions: Floats, targets: Floats, dvalues: F
 
 @constructor
 def half_squared_error(reduction: str = "mean") -> Layer:
-    """(p - t)^2 / 2. With "batch_mean": half the squared length of the error, averaged over the batch."""
+    """value = (p - t)^2 / 2. With "batch_mean": half the squared length of the error, averaged over the batch."""
     return loss_layer("half_squared_error", half_squared_error_forward, half_squared_error_backward, reduction)
 
 
@@ -69,7 +69,7 @@ def absolute_error_backward(sign: Signs, dvalues: Floats) -> tuple[Floats, Float
 
 @constructor
 def absolute_error(reduction: str = "mean") -> Layer:
-    """|p - t|, with slope 0 where they are equal. Kept: the sign of p - t, a byte each."""
+    """value = |p - t|, with slope 0 where they are equal. Kept: the sign of p - t, a byte each."""
     return loss_layer("absolute_error", absolute_error_forward, absolute_error_backward, reduction, keeps=("sign",))
 
 
@@ -86,7 +86,7 @@ def huber_backward(predictions: Floats, targets: Floats, dvalues: Floats, delta:
 
 @constructor
 def huber(reduction: str = "mean", *, delta: float = 1.0) -> Layer:
-    """(p - t)^2 / 2 up to |p - t| = delta, then linear with slope delta > 0."""
+    """value = (p - t)^2 / 2 up to |p - t| = delta, then linear with slope delta > 0."""
     if not delta > 0:
         raise ValueError(f"huber: expected delta above 0, got {delta!r}")
     forward, backward = functools.partial(huber_forward, delta=delta), functools.partial(huber_backward, delta=delta)
@@ -106,7 +106,7 @@ def log_cosh_backward(predictions: Floats, targets: Floats, dvalues: Floats) -> 
 
 @constructor
 def log_cosh(reduction: str = "mean") -> Layer:
-    """log(cosh(p - t)): quadratic near 0, |p - t| - log 2 far away."""
+    """value = log(cosh(p - t)): quadratic near 0, |p - t| - log 2 far away."""
     return loss_layer("log_cosh", log_cosh_forward, log_cosh_backward, reduction)
 
 
@@ -122,7 +122,7 @@ def sigmoid_binary_cross_entropy_backward(logits: Floats, labels: Floats, dvalue
 
 @constructor
 def sigmoid_binary_cross_entropy(reduction: str = "mean") -> Layer:
-    """-t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z)) of logits z and labels t in [0, 1], safe at both tails."""
+    """value = -t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z)) of logits z and labels t in [0, 1]."""
     forward, backward = sigmoid_binary_cross_entropy_forward, sigmoid_binary_cross_entropy_backward
     return loss_layer("sigmoid_binary_cross_entropy", forward, backward, reduction)
 
@@ -146,7 +146,7 @@ def binary_cross_entropy_backward(
 
 @constructor
 def binary_cross_entropy(reduction: str = "mean", *, clip: float = 1e-7) -> Layer:
-    """-t log(p) - (1 - t) log(1 - p) of probabilities p clipped to [clip, 1 - clip], and labels t in [0, 1].
+    """value = -t log(p) - (1 - t) log(1 - p) of probabilities p clipped to [clip, 1 - clip], and labels t in [0, 1].
 
     The gradient is zero where the clip is active: prefer `sigmoid_binary_cross_entropy`, which has no such region.
     Raises if the clip is so small that 1 - clip rounds to 1 in the dtype of the arithmetic (float32 at least).
@@ -179,7 +179,7 @@ def hinge_backward(scores: Floats, signs: Floats, dvalues: Floats) -> tuple[Floa
 
 @constructor
 def hinge(reduction: str = "mean") -> Layer:
-    """max(0, 1 - s t) of scores s and signs t, -1 or 1."""
+    """value = max(0, 1 - s t) of scores s and signs t, -1 or 1."""
     return loss_layer("hinge", hinge_forward, hinge_backward, reduction)
 
 
@@ -194,5 +194,5 @@ def poisson_nll_backward(predictions: Floats, counts: Floats, dvalues: Floats) -
 
 @constructor
 def poisson_nll(reduction: str = "mean") -> Layer:
-    """exp(p) - t p of log rates p and counts t: the Poisson negative log-likelihood without log(t!)."""
+    """value = exp(p) - t p of log rates p and counts t: the Poisson negative log-likelihood without log(t!)."""
     return loss_layer("poisson_nll", poisson_nll_forward, poisson_nll_backward, reduction)
