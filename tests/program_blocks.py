@@ -8,6 +8,7 @@ import linecache
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -20,8 +21,10 @@ def programs(document: str) -> list[tuple[str, str]]:
 
 
 def assert_prints(code: str, expected: str) -> None:
+    """Under JAX's own defaults, as a reader runs it; the tests are stricter."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    by_default = jax.numpy_rank_promotion("allow")
+    with by_default, jax.numpy_dtype_promotion("standard"), contextlib.redirect_stdout(printed):
         # The checker quotes the program's lines.
         linecache.cache["program.py"] = (len(code), None, code.splitlines(keepends=True), "program.py")
         exec(compile(code, "program.py", "exec"), {})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_docs import BLOCKS, assert_same_output
+from program_blocks import assert_same_output, programs
 
 pytestmark = pytest.mark.complete
 ROOT = Path(__file__).parent.parent
@@ -68,9 +68,8 @@ def test_the_sdist_holds_what_a_packager_tests(built: Built) -> None:
 
 
 def test_readmes_first_program_runs_from_the_wheel(built: Built, tmp_path: Path) -> None:
-    """With scikit-learn, whose digits it learns."""
     python = environment(tmp_path / "empty")
-    run(python, "-m", "pip", "install", "-q", f"{built.wheel}[examples]", cwd=tmp_path)
-    code, expected = BLOCKS[0]
+    run(python, "-m", "pip", "install", "-q", built.wheel, cwd=tmp_path)
+    code, expected = programs("README.md")[0]
     (tmp_path / "program.py").write_text(code)
     assert_same_output(run(python, "-I", "program.py", cwd=tmp_path), expected)

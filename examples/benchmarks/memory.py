@@ -180,7 +180,7 @@ def swiglu(rows: int = 4096, width: int = 1024, depth: int = 12, hidden: int = 2
 def gpt(dtype: Any = jnp.float32, batch: int = 8, time: int = 1024) -> Table:
     """GPT-2 124M, its vocabulary rounded up to a multiple of 128."""
     config = pn.models.GPT_SIZES["124m"]._replace(vocab_size=50304)
-    lean = {"packed_attention": plain.expert_attention, "loss": plain.expert_head_loss}
+    lean = {"attend": plain.expert_attention, "loss": plain.expert_head_loss}
 
     def autodiff(**options: Any) -> Any:
         loss = functools.partial(plain.gpt_loss, heads=config.heads, dtype=dtype, **options)
