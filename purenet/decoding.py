@@ -177,5 +177,6 @@ def check_room(cache: Cache, time: int) -> None:
         return
     if length + time > cache.capacity:
         raise LayerValueError(
-            f"expected room for {time} tokens behind {length}, got a capacity of {cache.capacity}: begin with a larger one"
+            f"expected room for {time} tokens behind {length}, got a capacity of {cache.capacity}: begin "
+            "with a larger one"
         )
