@@ -22,6 +22,7 @@ from ..layer import Layer, Shaped, State
 from ..precision import wide_dtype
 from ..stateless import stateless
 from ..validation import describe
+from .checks import check_features
 from .positional import check_base, next_positions, position_angles
 
 Heads = Float[Array, "... time heads features"]

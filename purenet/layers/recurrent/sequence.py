@@ -129,7 +129,7 @@ def recurrent_layer(
 
     def decode(params: Params, state: State, x: PyTree) -> tuple[Array, State]:
         inputs, carry, lengths = start(params, zero_carry(split_lengths(x)[0]) if is_stateless(state) else state, x)
-        (y, final), _ = run(params, inputs, carry, lengths)
+        (y, final), _ = forward_through_time(cell, params, inputs, carry, lengths, reverse)
         return output(inputs, y, final), final
 
     return Layer(
