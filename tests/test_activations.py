@@ -97,7 +97,7 @@ def halves(dtype: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("name", ["sigmoid", "gelu", "gelu, exact", "silu", "mish", "hard_swish", "erf_sigmoid"])
+@pytest.mark.parametrize("name", ["gelu", "gelu, exact", "silu", "mish", "hard_swish", "erf_sigmoid"])
 def test_half_precision_is_right_at_every_number(name: str, dtype: Any) -> None:
     layer = next(row.layer for row in ROWS if row.name == name)
     x = halves(dtype)
@@ -107,7 +107,4 @@ def test_half_precision_is_right_at_every_number(name: str, dtype: Any) -> None:
     rounding = float(jnp.finfo(dtype).eps)
     y, dx = np.asarray(y, np.float64), np.asarray(dx, np.float64)
     np.testing.assert_allclose(y, exact_y, rtol=2 * rounding, atol=1e-6)
-    if "y" in layer.needs:  # the slope at the rounded y
-        np.testing.assert_allclose(dx, exact_dx, atol=rounding)
-    else:
-        np.testing.assert_allclose(dx, exact_dx, rtol=rounding, atol=1e-5)  # 1 + tanh cancels in float32
+    np.testing.assert_allclose(dx, exact_dx, rtol=rounding, atol=1e-5)  # 1 + tanh cancels in float32

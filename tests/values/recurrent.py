@@ -91,7 +91,7 @@ def on_top(params: Any, x: Any) -> Any:
 
 
 VALUES = {
-    "without_lengths": lambda params, x: affine(params, x[0]),
+    "without_lengths": lambda params, x: (affine(params, x[0]), x[1]),
     "rnn": unrolled(rnn_step),
     "rnn, relu, reversed": unrolled(relu_step, reverse=True),
     "gru": unrolled(gru_step),
