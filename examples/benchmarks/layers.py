@@ -49,8 +49,8 @@ WIDE = Size(normal(1024), 1024, 16384)
 IMAGES = Size(normal(32, 32, 64), 32, 256)
 TOKENS = Size(normal(256, 512), 8, 64)
 STEPS = Size(normal(128, 256), 32, 128)
-PAIRS = WIDE.replace(x=together(normal(1024), normal(1024)))
-CLASSES = WIDE.replace(x=together(normal(1000), integers(1000)))
+PAIRS = WIDE._replace(x=together(normal(1024), normal(1024)))
+CLASSES = WIDE._replace(x=together(normal(1000), integers(1000)))
 # A row that is named nowhere here is measured at its own input.
 OWN = 4096
 
@@ -60,7 +60,7 @@ def wide(layer: pn.Layer, count: int = 512, examples: int = 1024, large: int = 1
 
 
 def images(layer: pn.Layer | None = None, examples: int = 16, large: int = 256) -> Size:
-    return IMAGES.replace(examples=examples, large=large, layer=layer)
+    return IMAGES._replace(examples=examples, large=large, layer=layer)
 
 
 def tokens(layer: pn.Layer, count: int = 1, examples: int = 4) -> Size:
@@ -76,7 +76,7 @@ def elementwise() -> dict[str, Size]:
 def of_features() -> dict[str, Size]:
     gates = Size(normal(2 * 2816), 512, 16384)
     return {
-        "dense": WIDE.replace(layer=pn.dense(1024)),
+        "dense": WIDE._replace(layer=pn.dense(1024)),
         **dict.fromkeys(("glu", "geglu", "swiglu", "reglu"), gates),
         "gated_mlp": wide(pn.gated_mlp(1408)),
         "mixture_of_experts": wide(pn.mixture_of_experts(8, 512, top_k=2), 256, 2048),
@@ -121,17 +121,17 @@ def of_sequences() -> dict[str, Size]:
         "embedding": Size(integers(8192, 256), 16, 64, pn.embedding(8192, 256)),
         "learned_positions": tokens(pn.learned_positions(256), 1, 8),
         "rotary": Size(normal(256, 8, 64), 8, 64, pn.rotary()),
-        "packed_attention": packed.replace(layer=pn.packed_attention(8)),
-        "packed_attention, causal": packed.replace(layer=pn.packed_attention(8, causal=True)),
+        "packed_attention": packed._replace(layer=pn.packed_attention(8)),
+        "packed_attention, causal": packed._replace(layer=pn.packed_attention(8, causal=True)),
         "packed_attention, grouped": Size(normal(256, 12 * 64), 4, 64, pn.packed_attention(8, kv_heads=2)),
         "self_attention": tokens(pn.self_attention(8, causal=True)),
         "dot_product_attention": tokens(pn.dot_product_attention(8), 3),
         "cross_attention": tokens(pn.cross_attention(8), 2),
         "multi_head_attention": tokens(pn.multi_head_attention(8), 3),
-        "rnn": STEPS.replace(layer=pn.rnn(256)),
-        "gru": STEPS.replace(layer=pn.gru(256)),
-        "lstm": STEPS.replace(layer=pn.lstm(256)),
-        "lstm, gates kept": STEPS.replace(layer=pn.lstm(256, keep="gates")),
+        "rnn": STEPS._replace(layer=pn.rnn(256)),
+        "gru": STEPS._replace(layer=pn.gru(256)),
+        "lstm": STEPS._replace(layer=pn.lstm(256)),
+        "lstm, gates kept": STEPS._replace(layer=pn.lstm(256, keep="gates")),
         "linear_recurrence": Size(pair, 8, 64, pn.linear_recurrence()),
         "linear_recurrence, sequential, reversed": Size(pair, 8, 64, pn.linear_recurrence(method="sequential")),
         "stacked_rnn": Size(normal(64, 128), 32, 128, pn.stacked_rnn(pn.gru(128), pn.gru(128))),
@@ -171,7 +171,7 @@ def sizes() -> dict[str, Size]:
 
 def size_of(row: Row) -> Size:
     size = sizes().get(row.name, Size(row.x, OWN, OWN))
-    return size if size.layer else size.replace(layer=row.layer)
+    return size if size.layer else size._replace(layer=row.layer)
 
 
 def by_hand(layer: pn.Layer) -> Callable[..., Any]:

@@ -3,6 +3,8 @@ other row combines."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,6 +36,12 @@ def mlp(hidden: int = 11) -> Layer:
     return serial(dense(hidden), layers.gelu(), dense(3))
 
 
+def skip(f: Any, x: Any) -> Any:
+    """A network that is not a chain: what `down` gives is read twice."""
+    half = f.down(x)
+    return f.head(jnp.concatenate([half, f.middle(half)], -1))
+
+
 def rows() -> list[Row]:
     return [*chains(), *fans(), *repeated(), *reversible(), *wrapped(), *objectives(), *latent(), *parts(), *gpts()]
 
@@ -61,6 +69,7 @@ def fans() -> list[Row]:
         Row("parallel, concatenate", unequal, ROWS),
         Row("parallel, concatenate examples", examples, ROWS, batched=False),
         Row("parallel, of recomputed outputs", parallel(layers.tanh(), layers.softmax()), ROWS),
+        Row("compose", combine.compose(skip, down=dense(3), middle=squash(3), head=dense(2)), ROWS),
         Row("concatenate", combine.concatenate(a=squash(3), b=dense(2)), ROWS),
     ]
 

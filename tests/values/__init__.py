@@ -51,6 +51,7 @@ COMPOSED = {
     "parallel, concatenate",
     "parallel, concatenate examples",
     "parallel, of recomputed outputs",
+    "compose",
     "repeat",
     "repeat, of what reads its output",
     "repeat, remat",
