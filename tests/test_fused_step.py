@@ -64,6 +64,10 @@ def large(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.size > WIDTH * WIDTH, params)
 
 
+def is_first(step: Any, **others: Any) -> Any:
+    return step < 1
+
+
 WARM = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 2, 5)
 
 CASES: dict[str, tuple[Callable[[], pn.Layer], Any]] = {
@@ -102,7 +106,7 @@ CASES: dict[str, tuple[Callable[[], pn.Layer], Any]] = {
         optax.chain(
             optax.sgd(1e-2, momentum=0.9, nesterov=True),
             optax.contrib.reduce_on_plateau(patience=1),
-            optax.transforms.conditionally_transform(optax.scale(0.5), lambda step: step < 1),
+            optax.transforms.conditionally_transform(optax.scale(0.5), is_first),
         ),
     ),
     "muon and clipping by the norm outside of stacks": (

@@ -87,8 +87,8 @@ def updated(handed_back: PyTree, update: Update) -> tuple[Params, PyTree]:
     stacks = {k: leaf for one in leaves if is_replacement(one) for k, leaf in one.value.items()}
     if not stacks:
         raise LayerValueError(
-            "make_fused_step: expected a network with a repeat, whose parameters are updated block by block: use "
-            "make_step"
+            "make_fused_step: expected a network with a repeat of layers with parameters, whose blocks are updated, "
+            "inside combinators whose kind has passes_gradients=True: use make_step"
         )
     after = stacks | update.apply(gradients, update.all_but(stacks), by_block=False)
     return jax.tree.unflatten(jax.tree.structure(update.before), [after[k] for k in range(len(after))])

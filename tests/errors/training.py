@@ -92,7 +92,7 @@ TABLE: Table = {
     "fused step without parameters in its stack": (
         fused(pn.serial(pn.dense(6), pn.repeat(pn.tanh(), 2)), optax.sgd(1.0)),
         ValueError,
-        "expected a network with a repeat, whose parameters are updated block by block",
+        "expected a network with a repeat of layers with parameters, whose blocks are updated",
     ),
     "fit of a network": (
         lambda: fit(NET, SGD, BATCH, key=jax.random.key(0), epochs=1, batch_size=4),
