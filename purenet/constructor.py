@@ -81,6 +81,8 @@ def as_kind(name: str, what: str, kinds: list[str], value: Any) -> Any:
         if kind != "None" and (found := CHECKS[kind](value)) is not None:
             return found
     expected = " or ".join(EXPECTED[kind] for kind in kinds)
+    if isinstance(value, (float, np.floating)) and math.isnan(value):
+        raise ValueError(f"{name}: expected {what} as {expected}, got nan")
     hint = f": call it, {value.__name__}()" if callable(value) and hasattr(value, "__name__") else ""
     raise TypeError(f"{name}: expected {what} as {expected}, got {describe(value)}{hint}")
 
