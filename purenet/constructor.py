@@ -25,7 +25,7 @@ from .annotations import PyTree
 from .call import Call
 from .errors import LayerTypeError, layer_scope
 from .layer import Key, Layer, Params, State
-from .validation import describe, is_key
+from .validation import describe, is_floating, is_key
 
 Arguments = ParamSpec("Arguments")
 
@@ -54,11 +54,11 @@ def init_checked(layer: Layer, key: Key, x: PyTree) -> tuple[Params, State]:
 
 
 def in_jax_dtype(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array):
+    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+    dtype = leaf.dtype if is_key(leaf) or not is_floating(leaf) else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if dtype == leaf.dtype:
         return leaf
-    if not hasattr(leaf, "dtype"):
-        leaf = np.asarray(leaf)
-    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+    return leaf.astype(dtype) if isinstance(leaf, np.ndarray) else jax.ShapeDtypeStruct(leaf.shape, dtype)
 
 
 # Arguments.

@@ -86,7 +86,7 @@ def of_features() -> dict[str, Size]:
 
 
 def of_images() -> dict[str, Size]:
-    unchanged = ("max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "global_lp_pool", "pixel_shuffle")
+    unchanged = ("global_avg_pool", "global_max_pool", "global_lp_pool", "pixel_shuffle")
     unchanged += ("pixel_unshuffle", "swap_axes", "flatten", "batch_norm", "activated_batch_norm", "spatial_dropout")
     return dict.fromkeys(unchanged, IMAGES) | {
         "conv": images(pn.conv(64, (3, 3))),
@@ -99,7 +99,9 @@ def of_images() -> dict[str, Size]:
         "depthwise_conv": images(),
         "conv_transpose": Size(normal(16, 16, 64), 16, 256, pn.conv_transpose(32, (3, 3), strides=2)),
         "max_pool, overlapping": images(pn.max_pool((3, 3), strides=2), 32),
-        "avg_pool, ceil_mode": images(pn.avg_pool((3, 3), strides=2), 32),
+        "max_pool": images(pn.max_pool((2, 2), strides=2), 32),
+        "avg_pool": images(pn.avg_pool((2, 2), strides=2), 32),
+        "avg_pool, padding not counted": images(pn.avg_pool((3, 3), strides=2), 32),
         "lp_pool": images(pn.lp_pool((2, 2), strides=2), 32),
         "adaptive_avg_pool": images(pn.adaptive_avg_pool((7, 7)), 32),
         "adaptive_max_pool": images(pn.adaptive_max_pool((7, 7)), 8),

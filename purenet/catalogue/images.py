@@ -49,12 +49,10 @@ def window_pools() -> list[Row]:
     largest, mean = layers.max_pool, layers.avg_pool
     hanging = {"strides": 2, "padding": 1, "ceil_mode": True}
     return [
-        Row("max_pool", largest((2, 2), strides=2), normal(4, 6, 2)),
-        Row("max_pool, padded", largest((2, 2), strides=2, padding=((0, 1), (0, 0))), normal(5, 4, 2)),
+        Row("max_pool", largest((2, 2), strides=2, padding=((0, 1), (0, 0))), normal(5, 4, 2)),
         Row("max_pool, overlapping", largest((3, 3), strides=2, padding=1), normal(5, 6, 2)),
         Row("max_pool, dilated", largest(3, dilation=2), normal(7, 2)),
-        Row("avg_pool", mean((2, 2), strides=2), normal(4, 6, 2)),
-        Row("avg_pool, ceil_mode", mean((3, 2), **hanging), normal(6, 6, 2)),
+        Row("avg_pool", mean((3, 2), **hanging), normal(6, 6, 2)),
         Row("avg_pool, padding not counted", mean((3, 2), count_include_pad=False, **hanging), normal(5, 6, 2)),
         Row("lp_pool", layers.lp_pool((2, 3), strides=2), normal(4, 5, 2)),
         Row("lp_pool, p 3", layers.lp_pool((3, 2), 3, padding=1), normal(4, 5, 2)),

@@ -61,7 +61,7 @@ TABLE: Table = {
     "packed_attention, scale": (
         lambda: pn.packed_attention(4, scale=float("nan")),
         ValueError,
-        "packed_attention: expected a finite scale, got nan",
+        "packed_attention: expected scale as a number or None, got nan",
     ),
     "packed_attention, norm that cannot recompute": (
         lambda: pn.packed_attention(4, qk_norm=pn.dense(3)),
@@ -70,8 +70,8 @@ TABLE: Table = {
     ),
     "packed_attention, norm not called": (
         lambda: pn.packed_attention(4, qk_norm=cast(Any, pn.layer_norm)),
-        ValueError,
-        "packed_attention: expected norm as a layer",
+        TypeError,
+        r"packed_attention: expected qk_norm as a Layer or None, got function .*: call it, layer_norm",
     ),
     "packed_attention, heads and features": (
         forward(pn.serial(pn.dense(25), ATTEND), [pn.dense(25).init(jax.random.key(0), X)[0], ()], X),

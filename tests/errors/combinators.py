@@ -139,13 +139,13 @@ TABLE: Table = {
     ),
     "scale_gradient: no number": (
         lambda: pn.scale_gradient("reverse"),  # pyright: ignore[reportArgumentType]
-        ValueError,
-        "scale_gradient: expected a finite number as factor, got 'reverse'",
+        TypeError,
+        "scale_gradient: expected factor as a number, got str 'reverse'",
     ),
     "scale_gradient: not finite": (
         lambda: pn.scale_gradient(float("nan")),
         ValueError,
-        "scale_gradient: expected a finite number as factor, got nan",
+        "scale_gradient: expected factor as a number, got nan",
     ),
     "scale_gradient: integers": (
         forward(pn.scale_gradient(-1), (), jnp.arange(3)),

@@ -26,8 +26,8 @@ TABLE: Table = {
     ),
     "embedding to a fraction of features": (
         lambda: pn.embedding(4, cast(Any, 2.5)),
-        ValueError,
-        "embedding: expected features of at least 1, got 2.5",
+        TypeError,
+        "embedding: expected features as a whole number, got float 2.5",
     ),
     "embedding, padding outside": (
         lambda: pn.embedding(4, 3, padding_index=4),

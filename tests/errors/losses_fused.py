@@ -127,6 +127,6 @@ TABLE: Table = {
     "head_objective: layer not called": (
         lambda: pn.head_objective(pn.dense(6), losses.linear_cross_entropy),  # pyright: ignore[reportArgumentType]
         TypeError,
-        r"head_objective\[head\]: expected a Layer, got.*call it, linear_cross_entropy\(\)",
+        r"head_objective: expected head as a Layer, got.*call it, linear_cross_entropy\(\)",
     ),
 }

@@ -165,7 +165,7 @@ TABLE: Table = {
     ),
     "swap_axes: no numbers": (
         lambda: pn.swap_axes("time", -1),  # pyright: ignore[reportArgumentType]
-        ValueError,
-        "swap_axes: expected axes as numbers, got 'time' and -1",
+        TypeError,
+        "swap_axes: expected first as a whole number, got str 'time'",
     ),
 }

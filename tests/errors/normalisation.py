@@ -46,7 +46,7 @@ TABLE: Table = {
     "batch_norm momentum nan": (
         constructed(pn.batch_norm, momentum=float("nan")),
         ValueError,
-        "expected a momentum in",
+        "batch_norm: expected momentum as a number, got nan",
     ),
     "batch_norm eps": (constructed(pn.batch_norm, eps=-1.0), ValueError, "batch_norm: expected eps of at least 0, got"),
     "batch_norm features": (
@@ -116,13 +116,17 @@ TABLE: Table = {
         "activated_batch_norm: expected at least 2 values a channel in training, got 1",
     ),
     "group_norm groups": (constructed(pn.group_norm, 0), ValueError, "group_norm: expected a number of groups of at"),
-    "group_norm groups float": (constructed(pn.group_norm, 2.0), ValueError, "group_norm: expected a number of groups"),
+    "group_norm groups float": (
+        constructed(pn.group_norm, 2.0),
+        TypeError,
+        "group_norm: expected groups as a whole number, got float 2.0",
+    ),
     "group_norm dimensions": (
         constructed(pn.group_norm, 2, dimensions=-1),
         ValueError,
         "group_norm: expected a number of spatial dimensions of at least 0, got -1",
     ),
-    "group_norm eps": (constructed(pn.group_norm, 2, eps=float("nan")), ValueError, "group_norm: expected eps of at"),
+    "group_norm eps": (constructed(pn.group_norm, 2, eps=float("nan")), ValueError, "group_norm: expected eps as a"),
     "group_norm does not divide": (
         init(pn.group_norm(4), IMAGES),
         ValueError,
@@ -159,7 +163,11 @@ TABLE: Table = {
         ValueError,
         r"l2_normalize: expected x with an axis 2, got float32 \[4, 6\]",
     ),
-    "l2_normalize axes": (constructed(pn.l2_normalize, axis=(0, 1)), ValueError, "expected axis as one integer"),
+    "l2_normalize axes": (
+        constructed(pn.l2_normalize, axis=(0, 1)),
+        TypeError,
+        "l2_normalize: expected axis as a whole number, got tuple",
+    ),
     "l2_normalize eps": (
         constructed(pn.l2_normalize, eps=0.0),
         ValueError,
@@ -174,7 +182,7 @@ TABLE: Table = {
     "weight_standardize no layer": (
         constructed(pn.weight_standardize, cast(Any, pn.dense)),
         TypeError,
-        "weight_standardize: expected a Layer with a kernel, got function",
+        "weight_standardize: expected layer as a Layer, got function",
     ),
     "weight_standardize eps": (
         constructed(pn.weight_standardize, pn.dense(3), eps=-1),

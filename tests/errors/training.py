@@ -60,7 +60,7 @@ TABLE: Table = {
     "clipping to nothing": (
         lambda: pn.clipped_value_and_grad(pn.objective(STACK, losses.squared_error()), 0),
         ValueError,
-        "clipped_value_and_grad: expected max_norm above 0, got 0",
+        "clipped_value_and_grad: expected a finite max_norm above 0, got 0",
     ),
     "fused step without a stack": (fused(pn.dense(6), optax.sgd(1.0)), ValueError, "expected a network with a repeat"),
     "fused step in what is frozen": (

@@ -188,7 +188,7 @@ RANDOM: Table = {
     "gaussian_dropout's rate": (
         lambda: pn.gaussian_dropout(cast(Any, float("nan"))),
         ValueError,
-        f"gaussian_dropout{RATE} nan",
+        "gaussian_dropout: expected rate as a number, got nan",
     ),
     "gaussian_dropout of integers": (
         forward(pn.gaussian_dropout(0.5), (), jnp.ones(3, int), key=jax.random.key(0)),

@@ -67,12 +67,10 @@ def with_padding_counted(params: Any, x: Any) -> Any:
 
 
 VALUES = {
-    "max_pool": pooled(largest, (2, 2), 2),
-    "max_pool, padded": pooled(largest, (2, 2), 2, ceil=True),
+    "max_pool": pooled(largest, (2, 2), 2, ceil=True),
     "max_pool, overlapping": pooled(largest, (3, 3), 2, 1),
     "max_pool, dilated": pooled(largest, (3,), 1, dilation=2),
-    "avg_pool": pooled(mean, (2, 2), 2),
-    "avg_pool, ceil_mode": with_padding_counted,
+    "avg_pool": with_padding_counted,
     "avg_pool, padding not counted": pooled(mean, (3, 2), 2, 1, ceil=True),
     "lp_pool": pooled(norm(2), (2, 3), 2),
     "lp_pool, p 3": pooled(norm(3), (3, 2), 1, 1),
