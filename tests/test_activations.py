@@ -77,7 +77,7 @@ def test_what_each_activation_keeps() -> None:
 
 @pytest.mark.parametrize("make", [lambda: pn.elu(0.0), lambda: pn.celu(-1.0), lambda: pn.elu(float("nan"))])
 def test_alpha_must_be_positive(make: Any) -> None:
-    with pytest.raises(ValueError, match="expected alpha (above 0|as a number)"):
+    with pytest.raises(ValueError, match=r"expected alpha (above 0|as a number)"):
         make()
 
 

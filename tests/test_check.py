@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import purenet as pn
-from purenet.layers.activations import gelu_tanh_backward, gelu_tanh_forward, softmax_forward
+from purenet.layers.activations import gelu_tanh_backward, gelu_tanh_forward
 from purenet.layers.dense import dense_backward, dense_forward
 from purenet.layers.layer_norm import layer_norm_backward, layer_norm_forward
+from purenet.layers.softmax import softmax_forward
 
 PARAMS = {"kernel": np.linspace(-1, 1, 35).reshape(7, 5) ** 3 + 0.1, "bias": np.arange(5) / 3 + 0.2}
 SQUARE = {"kernel": np.linspace(-1, 1, 49).reshape(7, 7) ** 3 + 0.1, "bias": np.arange(7) / 3 + 0.2}

@@ -40,14 +40,12 @@ from .activations import (
     identity as identity,
     leaky_relu as leaky_relu,
     log_sigmoid as log_sigmoid,
-    log_softmax as log_softmax,
     mish as mish,
     relu as relu,
     relu6 as relu6,
     selu as selu,
     sigmoid as sigmoid,
     silu as silu,
-    softmax as softmax,
     softplus as softplus,
     softsign as softsign,
     swish as swish,
@@ -104,5 +102,6 @@ from .recurrent import (
 from .reshape import flatten as flatten, reshape as reshape, swap_axes as swap_axes
 from .rms_norm import rms_norm as rms_norm
 from .rotary import rotary as rotary
+from .softmax import log_softmax as log_softmax, softmax as softmax
 from .squeeze_excitation import squeeze_and_excitation as squeeze_and_excitation
 from .upsample import upsample as upsample

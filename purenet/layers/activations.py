@@ -1,4 +1,4 @@
-"""Elementwise activations, softmax and log_softmax; each constructor's docstring states its f.
+"""Elementwise activations; each constructor's docstring states its f.
 
     y = f(x),  dx = f'(x) dy             x and y [...] of any shape
 
@@ -18,7 +18,6 @@ import functools
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -260,39 +259,6 @@ def hard_sigmoid_backward(y: Floats, dy: Floats) -> Floats:
 def hard_sigmoid() -> Layer:
     """y = min(max(x + 3, 0), 6) / 6."""
     return activation("hard_sigmoid", hard_sigmoid_forward, hard_sigmoid_backward, needs="y")
-
-
-def softmax_forward(x: Floats, axis: int) -> Floats:
-    return jax.nn.softmax(x, axis)
-
-
-def softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
-    # the Jacobian is diag(y) - y y^T: every output feels every input
-    return y * (dy - jnp.sum(y * dy, axis, keepdims=True))
-
-
-@constructor
-def softmax(axis: int = -1) -> Layer:
-    """y_i = exp(x_i) / sum_j exp(x_j) along `axis`."""
-    forward, backward = functools.partial(softmax_forward, axis=axis), functools.partial(softmax_backward, axis=axis)
-    return activation("softmax", forward, backward, needs="y")
-
-
-def log_softmax_forward(x: Floats, axis: int) -> Floats:
-    return jax.nn.log_softmax(x, axis)
-
-
-def log_softmax_backward(y: Floats, dy: Floats, axis: int) -> Floats:
-    # the Jacobian is I - 1 softmax(x)^T, and softmax(x) = exp(y)
-    return dy - jnp.exp(y) * jnp.sum(dy, axis, keepdims=True)
-
-
-@constructor
-def log_softmax(axis: int = -1) -> Layer:
-    """y_i = x_i - log sum_j exp(x_j) along `axis`."""
-    forward = functools.partial(log_softmax_forward, axis=axis)
-    backward = functools.partial(log_softmax_backward, axis=axis)
-    return activation("log_softmax", forward, backward, needs="y")
 
 
 # From the input: these are not one-to-one, or their inverse costs more than their value. In half precision their

@@ -20,7 +20,7 @@ from jax import lax
 
 from ..annotations import Array, Float, Int
 from ..precision import widen
-from .activations import softmax_backward
+from .softmax import softmax_backward
 
 Logits = Float[Array, "... experts"]
 Chosen = Int[Array, "... k"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purenet.layers import activations as own
+from purenet.layers.softmax import log_softmax_forward, softmax_forward
 
 from .rows import Fault, Right, integers, normal, uniform
 
@@ -64,7 +64,7 @@ def log_softmax_backward(y: Any, dy: Any) -> Any:
     return dy - jnp.exp(y) * total(dy)
 
 
-SOFTMAX, LOG_SOFTMAX = (lambda x: own.softmax_forward(x, -1)), (lambda x: own.log_softmax_forward(x, -1))
+SOFTMAX, LOG_SOFTMAX = (lambda x: softmax_forward(x, -1)), (lambda x: log_softmax_forward(x, -1))
 
 FAULTS = [
     fault("softmax: Jacobian's diagonal alone", (softmax, lambda y, dy: y * (1 - y) * dy), ("diagonal",), "diagonal"),
