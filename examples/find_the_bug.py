@@ -5,7 +5,7 @@
     python examples/find_the_bug.py skipped_example --full   one of them, with the whole report
 
 Five public questions about small networks are behind these systems. Each function below is the mistake of one of
-them written anew, at the sizes and on the data of the question; the line that is wrong ends in `# BUG`. In the last
+them rewritten, at the sizes and on the data of the question; the line that is wrong ends in `# BUG`. In the last
 two the gradient is right and something else is not: single precision, and the learning rate.
 
 A bug counts as named only if the checker's first explanation accounts for every wrong gradient and says what stands

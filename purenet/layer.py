@@ -100,7 +100,7 @@ class Layer:
 
     def replace(self, **changes: Any) -> Layer:
         """The layer with other fields. `replaced` remembers which functions are not its own any more, so that nobody
-        takes it for what its `kind` or its constructor makes; a new `with_parts` states the structure anew."""
+        takes it for what its `kind` or its constructor makes; a new `with_parts` states another structure."""
         functions = {name for name in FUNCTIONS if name in changes and changes[name] is not getattr(self, name)}
         if "backward" in functions:
             changes = {"rules": {}, **changes}

@@ -37,7 +37,7 @@ COMPOSE = Kind("compose", has_params=False)
 def compose(function: Callable[..., PyTree], /, **layers: Layer) -> Layer:
     """The layer `y = function(f, x)`, where `f.name(value)` runs the layer of that name; x and y are any trees.
 
-    - Parameters are {name: the layer's own}; a layer that is called twice shares them. State: {name: ...}, handed on
+    - Parameters are {name: the layer's own}; a layer that is called twice shares them. State: {name: ...}, passed on
       from call to call, or () where no layer has one. Every call draws with a key of its own.
     - The function must not depend on anything but `f` and x, and must call every layer, the same ones each time.
     - With a scalar as output it is an objective: `value_and_grad(compose(...))`, several losses included.

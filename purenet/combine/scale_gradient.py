@@ -40,7 +40,7 @@ def scale_gradient(factor: float) -> Layer:
     """The identity, exactly, whose gradient is multiplied by `factor`; x [...] of any shape.
 
     -1 is the gradient reversal between features and a domain classifier; 0.1 lets what stands before it learn ten
-    times more slowly. Raises if the factor is no finite number.
+    times more slowly. Raises unless the factor is finite.
     """
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not math.isfinite(factor):
         raise ValueError(f"scale_gradient: expected a finite number as factor, got {factor!r}")

@@ -29,8 +29,8 @@ def char_rnn(
     """Integers [batch, time] in 0..vocabulary-1 to logits [batch, time, vocabulary] of the next one at each step.
 
     cell: `pn.lstm`, `pn.gru` or `pn.rnn`, `layers` of them with `features` each. With `stateful` the batch is that of
-    `init`, and row i of a batch goes on where row i of the one before ended; start anew with zeros in the state.
-    Without it every row starts anew, with any leading axes. Parameters: embed, rnn1, rnn2, ..., head.
+    `init`, and row i of a batch goes on where row i of the one before ended; start again with zeros in the state.
+    Without it every row starts at zero, with any leading axes. Parameters: embed, rnn1, rnn2, ..., head.
     """
     check_sizes("char_rnn", vocabulary=vocabulary, features=features, layers=layers)
     parts: dict[str, Layer] = {"embed": embedding(vocabulary, features)}

@@ -78,7 +78,7 @@ def rerun(
     changed: Mapping[int, Any] | None = None,
     alter: Callable[[Step, Any], Any] = lambda step, value: value,
 ) -> Program:
-    """The same steps at other inputs; `changed` gives some values (constants of the forward) anew, and `alter` what a
+    """The same steps at other inputs; `changed` replaces some values (constants of the forward), and `alter` what a
     step makes."""
     values = list(program.values)
     for number, value in zip(program.inputs, inputs, strict=True):
