@@ -18,8 +18,8 @@ class Initialized:
     make: Callable[..., Callable[..., Array]]
     arguments: tuple[Any, ...]
 
-    def __call__(self, key: Array, shape: Any, dtype: Any = float) -> Array:
-        return self.make(*self.arguments)(key, shape, dtype)
+    def __call__(self, key: Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
+        return self.make(*self.arguments)(key, shape, dtype, out_sharding)
 
     def __repr__(self) -> str:
         return f"{self.make.__name__}({', '.join(map(repr, self.arguments))})"

@@ -47,8 +47,9 @@ def map_parts(
 
     def walk(layer: Layer, path: Path) -> Layer:
         enters = enter(layer)
-        if layer.kind in rules and (enters or not layer.replaced):
-            return rules[layer.kind](layer, path, walk)
+        rule = None if layer.kind is None else rules.get(layer.kind)
+        if rule is not None and (enters or not layer.replaced):
+            return rule(layer, path, walk)
         inside = with_changed_parts(layer, path, walk) if enters else layer
         return default(layer, inside, path)
 

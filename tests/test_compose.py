@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -209,9 +209,9 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'dwon'"):
         pn.compose(lambda f, x: f.dwon(x), down=pn.dense(3)).init(jax.random.key(0), X)
     with pytest.raises(TypeError, match=r"compose: expected a function of \(f, x\) and layers by name"):
-        pn.compose(pn.dense(3), down=pn.dense(3))
+        pn.compose(cast(Any, pn.dense(3)), down=pn.dense(3))
     with pytest.raises(TypeError, match="compose: expected down as a Layer"):
-        pn.compose(forgetful, down=pn.dense)
+        pn.compose(forgetful, down=cast(Any, pn.dense))
     with pytest.raises(ValueError, match="compose: expected at least one layer, got none"):
         pn.compose(forgetful)
     net = pn.compose(forgetful, a=pn.dense(3))

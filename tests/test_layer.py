@@ -106,7 +106,7 @@ def test_parts_are_walked_from_the_inside_out() -> None:
         seen.append((path, inside is layer))
         return inside
 
-    rules = {pn.remat(pn.gelu()).kind: lambda layer, path, walk: walk(layer.parts[0][1], (*path, "rule"))}
+    rules: Any = {pn.remat(pn.gelu()).kind: lambda layer, path, walk: walk(layer.parts[0][1], (*path, "rule"))}
     changed = map_parts(net, rules, note)
     assert seen == [
         ((".a", "[2x]"), True),
@@ -118,18 +118,20 @@ def test_parts_are_walked_from_the_inside_out() -> None:
     assert [part.name for _, part in changed.parts] == ["repeat", "residual", "gelu"]
 
 
+ANY: Any = pn  # its constructors, for arguments of any type
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "not called": (lambda: pn.residual(pn.tanh), r"residual: expected layer as a Layer, .*: call it, tanh\(\)"),
-    "not called, of several": (lambda: pn.serial(pn.tanh), r"serial: expected layers\[0\] as a Layer, .*: call it"),
-    "not called, named": (lambda: pn.serial(act=pn.tanh), r"serial: expected act as a Layer, .*: call it, tanh\(\)"),
-    "loss not called": (lambda: pn.objective(pn.tanh(), pn.losses.hinge), r"objective: expected loss as a Layer"),
-    "text for a layer": (lambda: pn.remat("x"), "remat: expected layer as a Layer, got str 'x'"),
-    "text for a bool": (lambda: pn.gelu("none"), "gelu: expected approximate as True or False, got str 'none'"),
-    "bool for a size": (lambda: pn.dense(True), "dense: expected features as a whole number, got bool True"),
-    "half a size": (lambda: pn.dense(2.5), "dense: expected features as a whole number, got float 2.5"),
-    "nan": (lambda: pn.leaky_relu(math.nan), "leaky_relu: expected .* as a number, got nan"),
-    "text for a number": (lambda: pn.dropout("a"), "dropout: expected rate as a number, got str 'a'"),
-    "half an index": (lambda: pn.losses.softmax_cross_entropy(ignore_index=1.5), "ignore_index as a whole number"),
+    "not called": (lambda: ANY.residual(pn.tanh), r"residual: expected layer as a Layer, .*: call it, tanh\(\)"),
+    "not called, of several": (lambda: ANY.serial(pn.tanh), r"serial: expected layers\[0\] as a Layer, .*: call it"),
+    "not called, named": (lambda: ANY.serial(act=pn.tanh), r"serial: expected act as a Layer, .*: call it, tanh\(\)"),
+    "loss not called": (lambda: ANY.objective(pn.tanh(), pn.losses.hinge), r"objective: expected loss as a Layer"),
+    "text for a layer": (lambda: ANY.remat("x"), "remat: expected layer as a Layer, got str 'x'"),
+    "text for a bool": (lambda: ANY.gelu("none"), "gelu: expected approximate as True or False, got str 'none'"),
+    "bool for a size": (lambda: ANY.dense(True), "dense: expected features as a whole number, got bool True"),
+    "half a size": (lambda: ANY.dense(2.5), "dense: expected features as a whole number, got float 2.5"),
+    "nan": (lambda: ANY.leaky_relu(math.nan), "leaky_relu: expected .* as a number, got nan"),
+    "text for a number": (lambda: ANY.dropout("a"), "dropout: expected rate as a number, got str 'a'"),
+    "half an index": (lambda: ANY.losses.softmax_cross_entropy(ignore_index=1.5), "ignore_index as a whole number"),
 }
 
 
@@ -141,10 +143,10 @@ def test_constructors_refuse_what_is_not_meant(name: str) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert pn.dense(np.int64(3)) == pn.dense(3)
-    assert pn.repeat(pn.tanh(), np.int32(2)) == pn.repeat(pn.tanh(), 2)
+    assert ANY.dense(np.int64(3)) == pn.dense(3)
+    assert ANY.repeat(pn.tanh(), np.int32(2)) == pn.repeat(pn.tanh(), 2)
     assert pn.dropout(np.float64(0.5)) == pn.dropout(0.5)
-    assert pn.dense(3, use_bias=np.bool_(False)) == pn.dense(3, use_bias=False)
+    assert ANY.dense(3, use_bias=np.bool_(False)) == pn.dense(3, use_bias=False)
 
 
 @pytest.mark.parametrize("key", [0, np.zeros(2, np.uint32)], ids=["number", "raw"])
