@@ -219,6 +219,11 @@ def allowed(name: str, by_autodiff: int) -> float:
     return max(BESIDE_DENSE.get(name, factor) * by_autodiff, by_autodiff + 4096)
 
 
+def shapes(x: Any) -> Any:
+    """As JAX takes NumPy's arrays: float32 and int32."""
+    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, x))
+
+
 @pytest.mark.complete
 @each_row
 def test_memory_alone_is_at_most_autodiffs(row: Row, record_property: Callable[[str, object], None]) -> None:

@@ -49,8 +49,8 @@ def compose(function: Callable[..., PyTree], /, **layers: Layer) -> Layer:
     if not callable(function):
         raise TypeError(f"compose: expected a function of (f, x) and layers by name, got {function!r}")
     named = name_layers("compose", (), layers)
-    calls = namedtuple("f", named.keys)
-    rules = {name: as_function(layer, has_state=True) for name, layer in layers.items()}
+    calls = namedtuple("f", tuple(layers))
+    rules = [as_function(layer, has_state=True) for layer in named.layers]
 
     def run(x: PyTree, call: Callable[[int, PyTree], PyTree]) -> PyTree:
         """The function, with `call(k, value)` for what the k-th layer does."""
@@ -100,7 +100,7 @@ def compose(function: Callable[..., PyTree], /, **layers: Layer) -> Layer:
 
             def call(k: int, value: PyTree) -> PyTree:
                 left[k], now = split_key(left[k], 2)
-                y, states[k] = rules[named.keys[k]](own[k], value, states[k], now)
+                y, states[k] = rules[k](own[k], value, states[k], now)
                 return y
 
             return run(x, call), named.pack_state(states)
