@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import digits
 
 
+@pytest.mark.complete
 def test_the_real_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The README's run: at least 97.5% as the median of five seeds, the saved parameters read back, a picture."""
     picture, saved = tmp_path / "digits.png", tmp_path / "digits.safetensors"

@@ -43,6 +43,7 @@ def test_worked_example_loses_digits_in_float32():
     np.testing.assert_allclose(load("worked_example").main()["dW in float32"], -5.6607e-08, rtol=1e-5)
 
 
+@pytest.mark.complete
 def test_logic_gates_are_learned():
     module = load("logic_gates")
     results = module.main(starts=8)

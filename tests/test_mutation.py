@@ -89,7 +89,7 @@ def test_a_scale_of_one_hides_that_it_was_left_out() -> None:
     assert measure(pn.layer_norm()).rate == 1
     report = measure(pn.layer_norm(), params={"scale": np.ones(7), "bias": np.zeros(7)})
     assert unnoticed(report) == {"without the factor scale": "scale is all ones"}
-    assert "norm.py" in report.unnoticed[0].line
+    assert "scale_and_bias.py" in report.unnoticed[0].line
 
 
 # What a mutant is, written by hand: `check` must agree at the same probe.

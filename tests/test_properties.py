@@ -32,8 +32,13 @@ from purenet.layer import run_backward
 
 
 def each(cases: list[Row]) -> Any:
-    """A test a row; all tests of a row run in one process, which compiles the row once: see conftest."""
-    return pytest.mark.parametrize("row", cases, ids=[row.name for row in cases])
+    """A test a row; all tests of a row run in one process, which compiles the row once: see conftest.
+
+    A first run has one row of each constructor, the complete set their variants too.
+    """
+    marks = [[pytest.mark.complete] if "," in row.name else [] for row in cases]
+    rows = [pytest.param(row, id=row.name, marks=each) for row, each in zip(cases, marks, strict=True)]
+    return pytest.mark.parametrize("row", rows)
 
 
 each_row = each(ROWS)
