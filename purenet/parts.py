@@ -11,18 +11,13 @@ library's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from .layer import Kind, Layer
 
 Path = tuple[str, ...]
 Walk = Callable[[Layer, Path], Layer]
-
-
-class Rule(Protocol):
-    """`rule(layer, path, walk)`: what a layer of its kind becomes; `walk(part, path)` is what a part becomes."""
-
-    def __call__(self, layer: Layer, path: Path, walk: Walk, /) -> Layer: ...
+# rule(layer, path, walk): what a layer of its kind becomes; walk(part, path) is what a part becomes.
+Rule = Callable[[Layer, Path, Walk], Layer]
 
 
 def is_open(layer: Layer) -> bool:

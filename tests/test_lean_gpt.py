@@ -69,7 +69,7 @@ def test_everyday_and_expert_code_compute_the_same(memory: ModuleType) -> None:
         params, _ = jax.jit(objective.init)(jax.random.key(0), batch)
         value, gradients = jax.jit(memory.of_loss(objective))(params, batch)
         loss = memory.functools.partial(memory.plain.gpt_loss, heads=2, dtype=jnp.float64)
-        lean = {"packed_attention": memory.functools.partial(memory.plain.expert_attention, block=4)}
+        lean = {"attend": memory.functools.partial(memory.plain.expert_attention, block=4)}
         lean["loss"] = memory.functools.partial(memory.plain.expert_head_loss, chunks=4)
         for options in ({}, {"policy": memory.plain.DOTS, **lean}):
             gradient = jax.value_and_grad(memory.functools.partial(loss, **options))
