@@ -1,4 +1,4 @@
-"""jaxtyping's names for annotations, without loading jaxtyping only for them.
+"""Names for annotations: jaxtyping's, without loading jaxtyping only for them, and the ranges of numbers.
 
 `import purenet` is to cost little, and jaxtyping alone would be half of it. Type checkers see the real names; so does
 a program that has loaded jaxtyping before, with its import hook for instance, to enforce them at run time.
@@ -24,3 +24,7 @@ else:
     Array = jax.Array
     Bool = Float = Int = Integer = Unchecked
     PyTree = Any
+
+# A constructor refuses a number outside (`constructor.py`); all are finite.
+PositiveInt = NonNegativeInt = int
+PositiveFloat = NonNegativeFloat = float

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from jax import lax
 
-from ..annotations import PyTree
+from ..annotations import PositiveInt, PyTree
 from ..constructor import constructor
 from ..errors import layer_scope
 from ..layer import Key, Layer, Params, Residuals, State, Value, reverses, run_backward, run_reverse
@@ -21,7 +21,7 @@ from .stack import REPEAT, check_shape_kept, check_stack, init_stack, predict_st
 
 
 @constructor
-def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
+def repeat(layer: Layer, n: PositiveInt, *, keep: str = "plan") -> Layer:
     """`layer` n times, its output of its input's shape; parameters, states and keys stacked along a first axis.
 
     `keep`, what is kept between forward and backward:
@@ -33,8 +33,6 @@ def repeat(layer: Layer, n: int, *, keep: str = "plan") -> Layer:
       inputs, then each block. About 2 sqrt(n) inputs at a time, of any layer and exactly, for half as many products
       again at most.
     """
-    if n < 1:
-        raise ValueError(f"repeat: expected a number of blocks of at least 1, got {n!r}")
     if keep not in ("plan", "inputs", "nested"):
         raise ValueError(f'repeat: expected keep "plan", "inputs" or "nested", got {keep!r}')
     if keep != "plan":

@@ -42,7 +42,7 @@ def scale_gradient(factor: float) -> Layer:
     -1 is the gradient reversal between features and a domain classifier; 0.1 lets what stands before it learn ten
     times more slowly. Raises unless the factor is finite.
     """
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not math.isfinite(factor):
+    if not math.isfinite(factor):
         raise ValueError(f"scale_gradient: expected a finite number as factor, got {factor!r}")
 
     def forward(x: Floats) -> Floats:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
@@ -75,15 +75,13 @@ def unit(vector: Array) -> Array:
 
 
 @constructor
-def spectral_norm(layer: Layer, *, iterations: int = 1) -> Layer:
+def spectral_norm(layer: Layer, *, iterations: PositiveInt = 1) -> Layer:
     """`layer`, any with a kernel [..., in, out] such as dense, its kernel divided by the largest singular value.
 
     Parameters: the layer's own. State: u [out] and v [in], singular vectors as found so far; each `forward` improves
     them by `iterations` steps, `predict` takes them as they are. `init` begins with 15 steps. Kernels of convolutions
     count as matrices [height * width * in, out]. Raises at a layer without a kernel.
     """
-    if not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"spectral_norm: expected a number of iterations of at least 1, got {iterations!r}")
 
     def init(key: Array, kernel: Kernel) -> tuple[dict[str, Array], Vectors]:
         matrix = as_matrix(kernel)

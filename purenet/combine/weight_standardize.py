@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
@@ -22,7 +22,7 @@ Kernel = Float[Array, "... out_features"]
 Statistics = tuple[Float[Array, "... out_features"], Float[Array, "... out_features"]]
 
 
-def weight_standardize_forward(v: Kernel, eps: float = 1e-10) -> tuple[Kernel, Statistics]:
+def weight_standardize_forward(v: Kernel, eps: NonNegativeFloat = 1e-10) -> tuple[Kernel, Statistics]:
     wide, axes = widen(v), tuple(range(v.ndim - 1))
     mean = jnp.mean(wide, axes, keepdims=True)  # [1..., out]
     variance = jnp.mean(jnp.square(wide - mean), axes, keepdims=True)  # [1..., out]
@@ -47,15 +47,13 @@ def weight_standardize_backward(v: Kernel, statistics: Statistics, dkernel: Kern
 
 
 @constructor
-def weight_standardize(layer: Layer, *, eps: float = 1e-10) -> Layer:
+def weight_standardize(layer: Layer, *, eps: NonNegativeFloat = 1e-10) -> Layer:
     """`layer`, any with a kernel [..., in, out] such as dense or conv, run with the kernel standardised.
 
     Parameters: the layer's own; gradients are those of the kernel as it is stored. eps, at least 0, is added to the
     variance inside the root; it is small, since the variance of a kernel is about 1 / in. Raises at a layer without
     a kernel.
     """
-    if not eps >= 0:
-        raise ValueError(f"weight_standardize: expected eps of at least 0, got {eps!r}")
 
     def forward(own: dict[str, Array], state: tuple) -> tuple[Kernel, tuple, Statistics]:
         kernel, statistics = weight_standardize_forward(own["kernel"], eps)

@@ -19,7 +19,7 @@ from collections.abc import Hashable
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer, Params
 from ..precision import widen
@@ -87,7 +87,7 @@ def activated_batch_norm(
     *,
     negative_slope: float = 0.01,
     momentum: float = 0.9,
-    eps: float = 1e-5,
+    eps: NonNegativeFloat = 1e-5,
     use_scale: bool = True,
     use_bias: bool = True,
     unbiased: bool = False,

@@ -21,7 +21,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Bool, Float
+from ..annotations import Array, Bool, Float, PositiveFloat
 from ..constructor import constructor
 from ..layer import Layer
 from ..precision import widen
@@ -131,9 +131,8 @@ def elu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
 
 
 @constructor
-def elu(alpha: float = 1.0) -> Layer:
+def elu(alpha: PositiveFloat = 1.0) -> Layer:
     """y = x for x > 0, else alpha (exp(x) - 1); alpha > 0, so that y has the sign of x."""
-    check_positive("elu", "alpha", alpha)
     forward, backward = functools.partial(elu_forward, alpha=alpha), functools.partial(elu_backward, alpha=alpha)
     return activation("elu", forward, backward, needs="y")
 
@@ -148,9 +147,8 @@ def celu_backward(y: Floats, dy: Floats, alpha: float) -> Floats:
 
 
 @constructor
-def celu(alpha: float = 1.0) -> Layer:
+def celu(alpha: PositiveFloat = 1.0) -> Layer:
     """y = x for x > 0, else alpha (exp(x / alpha) - 1); alpha > 0."""
-    check_positive("celu", "alpha", alpha)
     forward, backward = functools.partial(celu_forward, alpha=alpha), functools.partial(celu_backward, alpha=alpha)
     return activation("celu", forward, backward, needs="y")
 
@@ -370,8 +368,3 @@ def erf_sigmoid_backward(x: Floats, dy: Floats) -> Floats:
 def erf_sigmoid() -> Layer:
     """y = 0.5 (1 + erf(x)), a sigmoid with the tails of the normal distribution, in (0, 1)."""
     return activation("erf_sigmoid", erf_sigmoid_forward, erf_sigmoid_backward, needs="x")
-
-
-def check_positive(name: str, what: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name}: expected {what} above 0, got {value!r}")

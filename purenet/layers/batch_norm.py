@@ -20,7 +20,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float, PyTree
+from ..annotations import Array, Float, NonNegativeFloat, PyTree
 from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Shaped, State
@@ -110,7 +110,7 @@ def running_statistics(
 def batch_norm(
     *,
     momentum: float = 0.9,
-    eps: float = 1e-5,
+    eps: NonNegativeFloat = 1e-5,
     use_scale: bool = True,
     use_bias: bool = True,
     unbiased: bool = False,
@@ -168,8 +168,6 @@ def with_running_statistics(
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"{name}: expected a momentum in [0, 1], the part of the old that stays, got {momentum!r}")
-    if not eps >= 0:
-        raise ValueError(f"{name}: expected eps of at least 0, got {eps!r}")
 
     def init(key: Array, x: Shaped) -> tuple[Params, State]:
         with layer_scope(name):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
@@ -31,7 +31,6 @@ from .conv_geometry import (
     Sizes,
     Window,
     as_batch,
-    check_count,
     conv_window,
     geometry,
     input_pads,
@@ -141,13 +140,13 @@ def groups_of_examples(x: Array, groups: int) -> Array:
 
 @constructor
 def conv(
-    features: int,
+    features: PositiveInt,
     kernel_size: PerAxis,
     *,
     strides: PerAxis = 1,
     padding: Padding = "SAME",
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: PositiveInt = 1,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
@@ -179,8 +178,6 @@ def conv(
 
 
 def check_features(name: str, features: int, groups: int) -> None:
-    check_count(name, "features", features)
-    check_count(name, "groups", groups)
     if features % groups:
         raise ValueError(f"{name}: expected groups that divide the {features} features, got {groups}")
 

@@ -93,11 +93,6 @@ def check_padding(name: str, padding: Padding, axes: int) -> str | Pads:
     return tuple((before, after) for before, after in pairs)
 
 
-def check_count(name: str, what: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a number of {what} of at least 1, got {value!r}")
-
-
 def is_sequence(value: Any) -> TypeGuard[tuple[Any, ...] | list[Any]]:
     return isinstance(value, (tuple, list))
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
@@ -69,13 +69,13 @@ def conv_transpose_backward(
 
 @constructor
 def conv_transpose(
-    features: int,
+    features: PositiveInt,
     kernel_size: PerAxis,
     *,
     strides: PerAxis = 1,
     padding: Padding = "SAME",
     dilation: PerAxis = 1,
-    groups: int = 1,
+    groups: PositiveInt = 1,
     output_padding: PerAxis = 0,
     output_shape: PerAxis | None = None,
     transpose_kernel: bool = False,

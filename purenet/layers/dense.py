@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped
@@ -66,7 +66,7 @@ def dense_squared_norm(
 
 @constructor
 def dense(
-    features: int,
+    features: PositiveInt,
     *,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
@@ -77,8 +77,6 @@ def dense(
     The initialisers are those of `jax.nn.initializers`; parameters take the dtype of x.
     Raises unless x is floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
-    if not isinstance(features, int) or features < 1:
-        raise ValueError(f"dense: expected a number of features of at least 1, got {features!r}")
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> dict[str, Array]:

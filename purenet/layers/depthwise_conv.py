@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..layer import Layer, Shaped
 from ..precision import widen
@@ -32,7 +32,6 @@ from .conv_geometry import (
     Sizes,
     Window,
     as_batch,
-    check_count,
     conv_window,
     geometry,
     input_pads,
@@ -109,7 +108,7 @@ def correlate(seen: list[Array], dy: Array) -> Array:
 def depthwise_conv(
     kernel_size: PerAxis,
     *,
-    multiplier: int = 1,
+    multiplier: PositiveInt = 1,
     strides: PerAxis = 1,
     padding: Padding = "SAME",
     dilation: PerAxis = 1,
@@ -124,7 +123,6 @@ def depthwise_conv(
     Parameters: kernel [spatial..., 1, channels * multiplier], bias [channels * multiplier].
     """
     shape = geometry("depthwise_conv", kernel_size, strides, padding, dilation)
-    check_count("depthwise_conv", "multiplier", multiplier)
 
     def shapes(x: Shaped) -> dict[str, Sizes]:
         conv_window(x, shape)

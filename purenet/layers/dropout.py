@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from ..annotations import Array, Bool, Float
+from ..annotations import Array, Bool, Float, NonNegativeInt
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Key, Layer, Params, Residuals, State
@@ -68,13 +68,12 @@ def dropout(rate: float, *, broadcast_dims: Sequence[int] = ()) -> Layer:
 
 
 @constructor
-def spatial_dropout(rate: float, *, dimensions: int = 2) -> Layer:
+def spatial_dropout(rate: float, *, dimensions: NonNegativeInt = 2) -> Layer:
     """Drop whole channels of an example while training: x [..., spatial..., channels] with `dimensions` spatial axes.
 
     `forward` needs a key unless the rate is 0. Raises if the rate is outside [0, 1), x has too few axes or the key
     is missing.
     """
-    check_dimensions("spatial_dropout", dimensions)
 
     def axes(x: Floats) -> tuple[int, ...]:
         if x.ndim <= dimensions:
@@ -85,7 +84,7 @@ def spatial_dropout(rate: float, *, dimensions: int = 2) -> Layer:
 
 
 @constructor
-def drop_path(rate: float, *, dimensions: int | None = None) -> Layer:
+def drop_path(rate: float, *, dimensions: NonNegativeInt | None = None) -> Layer:
     """Drop whole examples while training (stochastic depth): for the branch of a residual block.
 
     An example is all but the first axis of x, or with `dimensions` its last dimensions + 1 axes: 2 for
@@ -93,8 +92,6 @@ def drop_path(rate: float, *, dimensions: int | None = None) -> Layer:
     then examples, and there may be none. `forward` needs a key unless the rate is 0.
     Raises if the rate is outside [0, 1), x has too few axes or the key is missing.
     """
-    if dimensions is not None:
-        check_dimensions("drop_path", dimensions)
 
     def axes(x: Floats) -> tuple[int, ...]:
         if dimensions is None and x.ndim < 2:
@@ -196,8 +193,3 @@ def check_key(key: Key) -> Array:
 def check_rate(name: str, rate: float) -> None:
     if not 0 <= rate < 1:
         raise ValueError(f"{name}: expected a rate in [0, 1), the part that is dropped, got {rate!r}")
-
-
-def check_dimensions(name: str, dimensions: int) -> None:
-    if not isinstance(dimensions, int) or dimensions < 0:
-        raise ValueError(f"{name}: expected dimensions as a number of spatial axes, got {dimensions!r}")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, variance_scaling
 
-from ..annotations import Array, Float, Integer
+from ..annotations import Array, Float, Integer, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped
@@ -70,8 +70,8 @@ def embedding_squared_norm(
 
 @constructor
 def embedding(
-    vocabulary: int,
-    features: int,
+    vocabulary: PositiveInt,
+    features: PositiveInt,
     *,
     padding_index: int | None = None,
     embedding_init: Initializer = EMBEDDING_INIT,
@@ -83,9 +83,6 @@ def embedding(
       cotangent is added to no row.
     - `padding_index` stands for no token: its row starts at zero and gets no gradient.
     """
-    for what, size in (("vocabulary", vocabulary), ("features", features)):
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"embedding: expected {what} of at least 1, got {size!r}")
     if padding_index is not None and not 0 <= padding_index < vocabulary:
         raise ValueError(f"embedding: expected padding_index in 0..{vocabulary - 1}, got {padding_index!r}")
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
-from ..annotations import Array, Float, PyTree
+from ..annotations import Array, Float, PositiveInt, PyTree
 from ..barrier import materialize
 from ..combine import serial
 from ..constructor import constructor
@@ -118,9 +118,9 @@ def gated(name: str, activation: str, axis: int = -1, gate_first: bool = True) -
 
 @constructor
 def gated_mlp(
-    hidden: int,
+    hidden: PositiveInt,
     *,
-    features: int | None = None,
+    features: PositiveInt | None = None,
     activation: str = "silu",
     use_bias: bool = False,
     kernel_init: Initializer = lecun_normal(),
@@ -133,7 +133,6 @@ def gated_mlp(
     Raises like `dense`.
     """
     check_activation("gated_mlp", activation)
-    check_count("gated_mlp", "hidden features", hidden)
 
     def build(width: int) -> Layer:
         return serial(
@@ -175,8 +174,3 @@ def as_wide_as_input(name: str, build: Callable[[int], Layer]) -> Layer:
 def check_activation(name: str, activation: str) -> None:
     if activation not in ACTIVATIONS:
         raise ValueError(f"{name}: expected activation in {sorted(ACTIVATIONS)}, got {activation!r}")
-
-
-def check_count(name: str, what: str, count: int) -> None:
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"{name}: expected a number of {what} of at least 1, got {count!r}")

@@ -18,7 +18,7 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat, NonNegativeInt, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
@@ -88,7 +88,12 @@ def spread(of_groups: Grouped, x: Spatial) -> Spatial:
 
 @constructor
 def group_norm(
-    groups: int, *, dimensions: int = 2, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True
+    groups: PositiveInt,
+    *,
+    dimensions: NonNegativeInt = 2,
+    eps: NonNegativeFloat = 1e-5,
+    use_scale: bool = True,
+    use_bias: bool = True,
 ) -> Layer:
     """Normalise [..., spatial, channels] over space and over each of `groups` groups of neighbouring channels.
 
@@ -96,23 +101,19 @@ def group_norm(
     sequences, 0 for none; any axes before them are examples. Parameters: scale [channels] of ones, bias [channels] of
     zeros. eps, at least 0, is added to the variance inside the root. Raises unless the groups divide the channels.
     """
-    if not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"group_norm: expected a number of groups of at least 1, got {groups!r}")
     return normalise_groups("group_norm", groups, dimensions, eps, names_of(use_scale, use_bias))
 
 
 @constructor
-def instance_norm(*, dimensions: int = 2, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
+def instance_norm(
+    *, dimensions: NonNegativeInt = 2, eps: NonNegativeFloat = 1e-5, use_scale: bool = True, use_bias: bool = True
+) -> Layer:
     """Normalise every channel of every example of [..., spatial, channels] over space; else like `group_norm`."""
     return normalise_groups("instance_norm", None, dimensions, eps, names_of(use_scale, use_bias))
 
 
 def normalise_groups(name: str, groups: int | None, dimensions: int, eps: float, names: tuple[str, ...]) -> Layer:
     """`groups` None: as many as channels."""
-    if not isinstance(dimensions, int) or dimensions < 0:
-        raise ValueError(f"{name}: expected a number of spatial dimensions of at least 0, got {dimensions!r}")
-    if not eps >= 0:
-        raise ValueError(f"{name}: expected eps of at least 0, got {eps!r}")
 
     def check_input(x: Shaped) -> None:
         check_floating(x)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
@@ -65,14 +65,12 @@ def layer_norm_backward(
 
 
 @constructor
-def layer_norm(*, eps: float = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
+def layer_norm(*, eps: NonNegativeFloat = 1e-5, use_scale: bool = True, use_bias: bool = True) -> Layer:
     """Normalise [..., features] over the last axis. Parameters: scale [features] of ones, bias [features] of zeros.
 
     eps, at least 0, is added to the variance inside the root. Raises unless x is floating-point with last axis
     scale.shape[0].
     """
-    if not eps >= 0:
-        raise ValueError(f"layer_norm: expected eps of at least 0, got {eps!r}")
     names = names_of(use_scale, use_bias)
 
     def init(key: Array, x: Shaped) -> Params:

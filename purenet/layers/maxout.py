@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array, Float, Integer
+from ..annotations import Array, Float, Integer, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
@@ -24,7 +24,6 @@ from ..stateless import stateless
 from ..validation import describe
 from .checks import check_features, check_names
 from .dense import dense_backward, dense_forward
-from .glu import check_count
 
 Winner = Integer[Array, "... features"]
 
@@ -63,8 +62,8 @@ def won(winner: Winner, pieces: int) -> Array:
 
 @constructor
 def maxout(
-    features: int,
-    pieces: int,
+    features: PositiveInt,
+    pieces: PositiveInt,
     *,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
@@ -75,8 +74,6 @@ def maxout(
     Parameters: kernel [in, pieces, features], bias [pieces, features]. Raises unless x is
     floating-point with last axis kernel.shape[0] and the parameters are this layer's.
     """
-    check_count("maxout", "features", features)
-    check_count("maxout", "pieces", pieces)
     names = {"kernel", "bias"} if use_bias else {"kernel"}
 
     def init(key: Array, x: Shaped) -> Params:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
@@ -27,7 +27,7 @@ from ..stateless import stateless
 from ..validation import describe
 from .checks import check_features
 from .experts import experts_backward, experts_forward
-from .glu import ACTIVATIONS, Activation, check_activation, check_count, gated_backward, gated_forward
+from .glu import ACTIVATIONS, Activation, check_activation, gated_backward, gated_forward
 from .routing import (
     load_balancing_backward,
     load_balancing_forward,
@@ -95,11 +95,11 @@ def mixture_of_experts_backward(
 
 @constructor
 def mixture_of_experts(
-    experts: int,
-    hidden: int,
+    experts: PositiveInt,
+    hidden: PositiveInt,
     *,
-    top_k: int = 2,
-    features: int | None = None,
+    top_k: PositiveInt = 2,
+    features: PositiveInt | None = None,
     activation: str = "silu",
     gated: bool = True,
     renormalise: bool = True,
@@ -120,10 +120,6 @@ def mixture_of_experts(
     Raises unless x is floating-point with the parameters' features and the parameters are this layer's.
     """
     name = "mixture_of_experts"
-    for what, count in (("experts", experts), ("hidden units", hidden), ("chosen experts (top_k)", top_k)):
-        check_count(name, what, count)
-    if features is not None:
-        check_count(name, "features", features)
     if top_k > experts:
         raise ValueError(f"{name}: expected top_k of at most the {experts} experts, got {top_k}")
     if z_weight and not balance:

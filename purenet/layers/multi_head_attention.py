@@ -16,7 +16,7 @@ from typing import Any, Unpack
 import jax
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array
+from ..annotations import Array, PositiveInt
 from ..combine import serial
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
@@ -115,10 +115,10 @@ def as_tuple(x: Any) -> Tensors:
 
 @constructor
 def self_attention(
-    heads: int,
+    heads: PositiveInt,
     *,
-    features: int | None = None,
-    head_features: int | None = None,
+    features: PositiveInt | None = None,
+    head_features: PositiveInt | None = None,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
@@ -133,7 +133,6 @@ def self_attention(
     """
     kv_heads = check_heads("self_attention", heads, options.get("kv_heads"))
     of_dense = {"use_bias": use_bias, "kernel_init": kernel_init, "bias_init": bias_init}
-    check_sizes("self_attention", features, head_features)
     counts, sources = {"qkv": heads + 2 * kv_heads}, {"qkv": 0}
     return serial(
         project=projections(heads, counts, sources, head_features, of_dense),
@@ -144,10 +143,10 @@ def self_attention(
 
 @constructor
 def cross_attention(
-    heads: int,
+    heads: PositiveInt,
     *,
-    features: int | None = None,
-    head_features: int | None = None,
+    features: PositiveInt | None = None,
+    head_features: PositiveInt | None = None,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
@@ -166,10 +165,10 @@ def cross_attention(
 
 @constructor
 def multi_head_attention(
-    heads: int,
+    heads: PositiveInt,
     *,
-    features: int | None = None,
-    head_features: int | None = None,
+    features: PositiveInt | None = None,
+    head_features: PositiveInt | None = None,
     use_bias: bool = True,
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
@@ -195,7 +194,6 @@ def attention_of(
 ) -> Layer:
     """`dot_product_attention` between the projections of its inputs and a dense layer."""
     kv_heads = check_heads(name, heads, options.get("kv_heads"))
-    check_sizes(name, features, head_features)
     counts = {"query": heads, "key": kv_heads, "value": kv_heads}
     return serial(
         project=projections(heads, counts, sources, head_features, of_dense),
@@ -215,9 +213,3 @@ def output_projection(features: int | None, options: dict[str, Any]) -> Layer:
         forward=lambda params, state, x, key: sized(x).forward(params, state, x, key),
         predict=lambda params, state, x: sized(x).predict(params, state, x),
     )
-
-
-def check_sizes(name: str, features: int | None, head_features: int | None) -> None:
-    for what, size in (("features", features), ("head_features", head_features)):
-        if size is not None and (not isinstance(size, int) or size < 1):
-            raise ValueError(f"{name}: expected {what} of at least 1, got {size!r}")

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer
 from ..precision import wide_dtype
@@ -43,13 +43,11 @@ def gaussian_noise_backward(dy: Floats) -> Floats:
 
 
 @constructor
-def gaussian_noise(stddev: float) -> Layer:
+def gaussian_noise(stddev: NonNegativeFloat) -> Layer:
     """y = x + stddev n while training, n ~ N(0, 1) for each element; x [...] of any shape, y the same.
 
     `forward` needs a key unless stddev is 0. Raises if stddev is below 0 or the key is missing.
     """
-    if not 0 <= stddev < math.inf:
-        raise ValueError(f"gaussian_noise: expected a stddev of at least 0, got {stddev!r}")
     forward = functools.partial(gaussian_noise_forward, stddev=stddev)
     return random_layer("gaussian_noise", forward, lambda key, dy: gaussian_noise_backward(dy), draws=stddev > 0)
 

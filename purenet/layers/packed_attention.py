@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float, PyTree
+from ..annotations import Array, Float, PositiveFloat, PositiveInt, PyTree
 from ..barrier import after
 from ..combine import serial
 from ..constructor import constructor
@@ -46,9 +46,9 @@ Twins = tuple[Callable[..., Any], Callable[..., Any] | None]
 
 @constructor
 def packed_attention(
-    heads: int,
+    heads: PositiveInt,
     *,
-    kv_heads: int | None = None,
+    kv_heads: PositiveInt | None = None,
     causal: bool = False,
     window: Window = None,
     offset: Offset = 0,
@@ -56,7 +56,7 @@ def packed_attention(
     qk_norm: Layer | None = None,
     rotary: Layer | None = None,
     scale: float | None = None,
-    softcap: float | None = None,
+    softcap: PositiveFloat | None = None,
     block: Block | None = None,
     kernel: str = "purenet",
 ) -> Layer:
@@ -147,16 +147,16 @@ def attend_behind(
 
 @constructor
 def dot_product_attention(
-    heads: int,
+    heads: PositiveInt,
     *,
-    kv_heads: int | None = None,
+    kv_heads: PositiveInt | None = None,
     causal: bool = False,
     window: Window = None,
     offset: Offset = 0,
     alibi: bool = False,
     qk_norm: Layer | None = None,
     scale: float | None = None,
-    softcap: float | None = None,
+    softcap: PositiveFloat | None = None,
     block: Block | None = None,
     kernel: str = "purenet",
 ) -> Layer:
@@ -303,17 +303,12 @@ def score_options(name: str, **options: Any) -> ScoreOptions:
     check_offset(name, options["offset"])
     if options["scale"] is not None and not math.isfinite(options["scale"]):
         raise ValueError(f"{name}: expected a finite scale, got {options['scale']!r}")
-    if options["softcap"] is not None and not options["softcap"] > 0:
-        raise ValueError(f"{name}: expected a softcap above 0, got {options['softcap']!r}")
     return ScoreOptions(**options)
 
 
 def check_heads(name: str, heads: int, kv_heads: int | None) -> int:
     """The number of key and value heads."""
     kv_heads = heads if kv_heads is None else kv_heads
-    for what, number in (("heads", heads), ("kv_heads", kv_heads)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name}: expected a number of {what} of at least 1, got {number!r}")
     if heads % kv_heads:
         raise ValueError(f"{name}: expected kv_heads that divide the {heads} heads, got {kv_heads}")
     return kv_heads

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.nn.initializers import Initializer, normal
 
-from ..annotations import Array, Float, Int, Integer
+from ..annotations import Array, Float, Int, Integer, PositiveFloat, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Shaped, State, is_stateless
@@ -47,14 +47,12 @@ def learned_positions_backward(params: Table, dy: Sequence, offset: int = 0) -> 
 
 
 @constructor
-def learned_positions(length: int, *, offset: int = 0, embedding_init: Initializer = POSITIONS_INIT) -> Layer:
+def learned_positions(length: PositiveInt, *, offset: int = 0, embedding_init: Initializer = POSITIONS_INIT) -> Layer:
     """y = x + embedding[offset : offset + time], x [..., time, features]. Parameter: embedding [length, features].
 
     `offset` is the position of the first step. Raises if the last position is beyond the table.
     """
-    if not isinstance(length, int) or length < 1:
-        raise ValueError(f"learned_positions: expected a length of at least 1, got {length!r}")
-    if not isinstance(offset, int) or not 0 <= offset < length:
+    if not 0 <= offset < length:
         raise ValueError(f"learned_positions: expected an offset in 0..{length - 1}, got {offset!r}")
 
     def init(key: Array, x: Shaped) -> Table:
@@ -108,13 +106,12 @@ def sinusoidal_positions_backward(dy: Sequence) -> Sequence:
 
 
 @constructor
-def sinusoidal_positions(*, base: float = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
+def sinusoidal_positions(*, base: PositiveFloat = 10000.0, offset: int = 0, interleaved: bool = True) -> Layer:
     """y = x + sines and cosines of the positions offset, offset + 1, ...; x [..., time, features].
 
     Sines are the even and cosines the odd features, as in the paper; with interleaved=False all sines come first,
     then the cosines. No parameters; any number of features.
     """
-    check_base("sinusoidal_positions", base)
     options = {"base": base, "offset": offset, "interleaved": interleaved}
     forward = functools.partial(sinusoidal_positions_forward, **options)
 
@@ -139,11 +136,6 @@ def position_angles(
     frequencies = jnp.asarray(float(base) ** (-np.arange(0, features, 2) / features), dtype)  # [pairs]
     shape = (*positions.shape, frequencies.size)
     return jnp.broadcast_to(positions[..., None].astype(dtype), shape) * jnp.broadcast_to(frequencies, shape)
-
-
-def check_base(name: str, base: float) -> None:
-    if not base > 0:
-        raise ValueError(f"{name}: expected a base above 0, got {base!r}")
 
 
 def check_sequence(x: Shaped) -> None:

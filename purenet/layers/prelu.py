@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeInt
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer, Params, Shaped
@@ -40,14 +40,12 @@ def prelu_backward(params: dict[str, Array], x: Floats, dy: Floats) -> tuple[dic
 
 
 @constructor
-def prelu(*, init: float = 0.25, axes: int = 0) -> Layer:
+def prelu(*, init: float = 0.25, axes: NonNegativeInt = 0) -> Layer:
     """y = x for x >= 0, else slope x. Parameter: slope, of the shape of the last `axes` axes of x, starting at `init`.
 
     axes = 0: one slope for all; 1: one per channel; all axes of an example: one per element.
     Raises unless x is floating-point and its last axes are the slope's.
     """
-    if not isinstance(axes, int) or axes < 0:
-        raise ValueError(f"prelu: expected axes as a number of axes of the slope, got {axes!r}")
 
     def init_slope(key: Array, x: Shaped) -> Params:
         check_floating(x)

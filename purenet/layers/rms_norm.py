@@ -14,7 +14,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer, Params, Shaped
 from ..precision import widen
@@ -60,14 +60,12 @@ def rms_norm_backward(
 
 
 @constructor
-def rms_norm(*, eps: float = 1e-6, use_scale: bool = True) -> Layer:
+def rms_norm(*, eps: NonNegativeFloat = 1e-6, use_scale: bool = True) -> Layer:
     """Divide [..., features] by its root mean square over the last axis. Parameter: scale [features] of ones.
 
     eps, at least 0, is added to the mean square inside the root. Raises unless x is floating-point with last axis
     scale.shape[0].
     """
-    if not eps >= 0:
-        raise ValueError(f"rms_norm: expected eps of at least 0, got {eps!r}")
     names = names_of(use_scale, use_bias=False)
 
     def init(key: Array, x: Shaped) -> Params:

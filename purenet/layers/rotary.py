@@ -15,7 +15,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..annotations import Array, Float, Integer
+from ..annotations import Array, Float, Integer, PositiveFloat, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError
 from ..layer import Layer, Shaped, State
@@ -23,7 +23,7 @@ from ..precision import wide_dtype
 from ..stateless import stateless
 from ..validation import describe
 from .checks import check_features
-from .positional import check_base, next_positions, position_angles
+from .positional import next_positions, position_angles
 
 Heads = Float[Array, "... time heads features"]
 Waves = Float[Array, "... time pairs"]
@@ -48,7 +48,7 @@ def rotary_backward(cosines: Waves, sines: Waves, dy: Heads, interleaved: bool =
 
 @constructor
 def rotary(
-    *, base: float = 10000.0, dimensions: int | None = None, interleaved: bool = False, offset: int = 0
+    *, base: PositiveFloat = 10000.0, dimensions: PositiveInt | None = None, interleaved: bool = False, offset: int = 0
 ) -> Layer:
     """Rotate x [..., time, heads, features] by its positions; the input is x or (x, positions).
 
@@ -56,8 +56,7 @@ def rotary(
     - The first `dimensions` features, an even number, are rotated; all by default.
     - Pairs are halves (GPT-NeoX, Llama) or, interleaved, neighbours (GPT-J).
     """
-    check_base("rotary", base)
-    if dimensions is not None and (not isinstance(dimensions, int) or dimensions < 2 or dimensions % 2):
+    if dimensions is not None and dimensions % 2:
         raise ValueError(f"rotary: expected an even number of dimensions of at least 2, got {dimensions!r}")
 
     def waves(heads: Heads, positions: Positions | tuple[()]) -> tuple[Waves, Waves]:

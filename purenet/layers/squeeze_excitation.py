@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerValueError, layer_scope
 from ..layer import Layer, Params, Shaped
@@ -28,7 +28,7 @@ from ..stateless import stateless
 from ..validation import describe
 from .checks import check_features, check_names, spatial_sizes
 from .dense import dense, dense_backward, dense_forward
-from .glu import ACTIVATIONS, Activation, check_activation, check_count
+from .glu import ACTIVATIONS, Activation, check_activation
 
 Floats = Float[Array, "..."]
 Vectors = tuple[Floats, Floats, Floats]
@@ -78,10 +78,10 @@ def along_positions(vector: Floats, shape: tuple[int, ...], dimensions: int) -> 
 
 @constructor
 def squeeze_and_excitation(
-    reduction: int = 16,
+    reduction: PositiveInt = 16,
     *,
-    hidden: int | None = None,
-    dimensions: int = 2,
+    hidden: PositiveInt | None = None,
+    dimensions: PositiveInt = 2,
     activation: str = "relu",
     gate: str = "sigmoid",
     use_bias: bool = True,
@@ -94,12 +94,8 @@ def squeeze_and_excitation(
     Raises if x has too few axes or another number of channels, or if the reduction does not divide it.
     """
     name = "squeeze_and_excitation"
-    check_count(name, "channels a hidden unit", reduction)
-    check_count(name, "spatial dimensions", dimensions)
     for chosen in (activation, gate):
         check_activation(name, chosen)
-    if hidden is not None:
-        check_count(name, "hidden units", hidden)
     f, g = ACTIVATIONS[activation], ACTIVATIONS[gate]
 
     def parts(x: Shaped) -> tuple[Layer, Layer]:

@@ -16,7 +16,7 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float, Int
+from ..annotations import Array, Float, Int, PositiveFloat
 from ..constructor import constructor
 from ..errors import LayerValueError
 from ..layer import Layer
@@ -85,10 +85,8 @@ def huber_backward(predictions: Floats, targets: Floats, dvalues: Floats, delta:
 
 
 @constructor
-def huber(reduction: str = "mean", *, delta: float = 1.0) -> Layer:
+def huber(reduction: str = "mean", *, delta: PositiveFloat = 1.0) -> Layer:
     """value = (p - t)^2 / 2 up to |p - t| = delta, then linear with slope delta > 0."""
-    if not delta > 0:
-        raise ValueError(f"huber: expected delta above 0, got {delta!r}")
     forward, backward = functools.partial(huber_forward, delta=delta), functools.partial(huber_backward, delta=delta)
     return loss_layer("huber", forward, backward, reduction)
 

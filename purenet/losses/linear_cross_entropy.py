@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, zeros
 
-from ..annotations import Array
+from ..annotations import Array, NonNegativeFloat, PositiveFloat, PositiveInt
 from ..constructor import constructor
 from ..errors import LayerTypeError, LayerValueError, layer_scope
 from ..layer import Layer, Params, State
@@ -45,16 +45,16 @@ AT_LEAST = 512  # tokens or columns in a chunk
 
 @constructor
 def linear_cross_entropy(
-    vocabulary: int,
+    vocabulary: PositiveInt,
     *,
     by: str = "tokens",
-    chunk: int | None = None,
+    chunk: PositiveInt | None = None,
     use_bias: bool = False,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
     ignore_index: int | None = None,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
+    z_loss: NonNegativeFloat = 0.0,
+    softcap: PositiveFloat | None = None,
     transposed: bool = False,
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
@@ -73,7 +73,7 @@ def linear_cross_entropy(
     - `z_loss` adds z_loss * log_normalizer^2 a token; `softcap` bounds logits as softcap * tanh(logits / softcap).
     - `reduction`, `label_smoothing`, `ignore_index`, and labels out of range: as in softmax_cross_entropy.
     """
-    check_constructor(vocabulary, by, chunk, label_smoothing, z_loss, softcap)
+    check_constructor(by, label_smoothing)
     check_reduction("linear_cross_entropy", reduction)
     terms = Terms(label_smoothing, z_loss, softcap)
     names = {"kernel", "bias"} if use_bias else {"kernel"}
@@ -148,20 +148,11 @@ def prepare_targets(targets: Any, vocabulary: int, ignore_index: int | None, red
     return Targets(labels, weights, divisor)
 
 
-def check_constructor(
-    vocabulary: int, by: str, chunk: int | None, label_smoothing: float, z_loss: float, softcap: float | None
-) -> None:
-    for what, size in (("vocabulary", vocabulary), ("chunk", chunk)):
-        if not (isinstance(size, int) and size >= 1) and not (what == "chunk" and size is None):
-            raise ValueError(f"linear_cross_entropy: expected {what} of at least 1, got {size!r}")
+def check_constructor(by: str, label_smoothing: float) -> None:
     if by not in ("tokens", "vocabulary"):
         raise ValueError(f'linear_cross_entropy: expected by "tokens" or "vocabulary", got {by!r}')
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"linear_cross_entropy: expected label_smoothing in [0, 1), got {label_smoothing!r}")
-    if not 0 <= z_loss < jnp.inf:
-        raise ValueError(f"linear_cross_entropy: expected z_loss of at least 0, got {z_loss!r}")
-    if softcap is not None and not 0 < softcap < jnp.inf:
-        raise ValueError(f"linear_cross_entropy: expected softcap above 0, or None, got {softcap!r}")
 
 
 def check_hidden(hidden: Any) -> None:

@@ -14,7 +14,7 @@ import functools
 
 import jax.numpy as jnp
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, NonNegativeFloat
 from ..constructor import constructor
 from ..layer import Layer
 from .reduction import loss_layer
@@ -60,12 +60,11 @@ def cosine_similarity_backward(
 
 
 @constructor
-def cosine_similarity(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
+def cosine_similarity(reduction: str = "mean", *, epsilon: NonNegativeFloat = 1e-12) -> Layer:
     """The cosine of the angle between predictions and targets: 1 where they point the same way.
 
     Squared lengths below `epsilon` count as `epsilon`. To pull vectors together minimise `cosine_distance`.
     """
-    check_epsilon("cosine_similarity", epsilon)
     forward = functools.partial(cosine_similarity_forward, epsilon=epsilon)
     backward = functools.partial(cosine_similarity_backward, epsilon=epsilon)
     return loss_layer("cosine_similarity", forward, backward, reduction, per_example=True)
@@ -82,9 +81,8 @@ def cosine_distance_backward(
 
 
 @constructor
-def cosine_distance(reduction: str = "mean", *, epsilon: float = 1e-12) -> Layer:
+def cosine_distance(reduction: str = "mean", *, epsilon: NonNegativeFloat = 1e-12) -> Layer:
     """1 - cosine_similarity: 0 where predictions and targets point the same way."""
-    check_epsilon("cosine_distance", epsilon)
     forward = functools.partial(cosine_distance_forward, epsilon=epsilon)
     backward = functools.partial(cosine_distance_backward, epsilon=epsilon)
     return loss_layer("cosine_distance", forward, backward, reduction, per_example=True)
@@ -98,8 +96,3 @@ def length(vector: Vectors, epsilon: float) -> Float[Array, "... 1"]:
 def moving(vector: Vectors, epsilon: float) -> Float[Array, "... 1"]:
     """1 where the length follows the vector, 0 where epsilon holds it."""
     return (jnp.sum(jnp.square(vector), -1, keepdims=True) > epsilon).astype(vector.dtype)  # [..., 1]
-
-
-def check_epsilon(name: str, epsilon: float) -> None:
-    if not epsilon >= 0:
-        raise ValueError(f"{name}: expected epsilon of at least 0, got {epsilon!r}")

@@ -10,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import serial
 from ..layer import Layer
 from ..layers import gelu
 from .mlp import mlp
-from .sizes import check_sizes
 
 
+@checks_arguments
 def autoencoder(
-    features: int, bottleneck: int, *, hidden: Sequence[int] = (128,), activation: Callable[[], Layer] = gelu
+    features: PositiveInt,
+    bottleneck: PositiveInt,
+    *,
+    hidden: Sequence[int] = (128,),
+    activation: Callable[[], Layer] = gelu,
 ) -> Layer:
     """[..., features] to [..., features] through [..., bottleneck].
 
     `hidden` are the widths of the encoder, of the decoder in reverse; none at all for the linear one. Parameters:
     encoder and decoder, an `mlp` each.
     """
-    check_sizes("autoencoder", features=features, bottleneck=bottleneck)
     return serial(
         encoder=mlp([*hidden, bottleneck], activation=activation),
         decoder=mlp([*reversed(hidden), features], activation=activation),

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import serial
 from ..layer import Layer
 from ..layers import dense, dropout, embedding, lstm
-from .sizes import check_sizes
 
 
+@checks_arguments
 def char_rnn(
-    vocabulary: int,
+    vocabulary: PositiveInt,
     *,
-    features: int = 128,
-    layers: int = 2,
+    features: PositiveInt = 128,
+    layers: PositiveInt = 2,
     cell: Callable[..., Layer] = lstm,
     stateful: bool = True,
     dropout_rate: float = 0.0,
@@ -32,7 +34,6 @@ def char_rnn(
     `init`, and row i of a batch goes on where row i of the one before ended; start again with zeros in the state.
     Without it every row starts at zero, with any leading axes. Parameters: embed, rnn1, rnn2, ..., head.
     """
-    check_sizes("char_rnn", vocabulary=vocabulary, features=features, layers=layers)
     parts: dict[str, Layer] = {"embed": embedding(vocabulary, features)}
     for k in range(1, layers + 1):
         parts[f"rnn{k}"] = cell(features, stateful=stateful)

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import serial
 from ..layer import Layer
 from ..layers import conv, dense, flatten, max_pool, relu
-from .sizes import check_sizes
 
 
+@checks_arguments
 def lenet(
-    classes: int,
+    classes: PositiveInt,
     *,
     padding: str | tuple[str, str] = ("SAME", "VALID"),
     activation: Callable[[], Layer] = relu,
@@ -32,7 +34,6 @@ def lenet(
     "SAME" for small ones, 8 x 8 for instance. The paper's activation is `pn.tanh`, its pooling `pn.avg_pool`.
     Parameters: conv1, conv2, dense1, dense2, dense3. Raises if the windows do not fit into the image.
     """
-    check_sizes("lenet", classes=classes)
     first, second = (padding, padding) if isinstance(padding, str) else padding
     return serial(
         conv1=conv(6, (5, 5), padding=first),

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import serial
 from ..layer import Layer
 from ..layers import dense, dropout, relu
-from .sizes import check_sizes
 
 
-def mlp(widths: Sequence[int], *, activation: Callable[[], Layer] = relu, dropout_rate: float = 0.0) -> Layer:
+@checks_arguments
+def mlp(widths: Sequence[PositiveInt], *, activation: Callable[[], Layer] = relu, dropout_rate: float = 0.0) -> Layer:
     """[..., in] -> [..., widths[0]] -> ... -> [..., widths[-1]], the activation behind all but the last.
 
     `mlp([128, 64, 10])` has two hidden layers and 10 outputs. `activation` is a constructor such as `pn.gelu`; with
     a dropout_rate there is dropout behind each. Parameters: dense1, dense2, ..., a kernel and a bias each.
     """
-    check_sizes("mlp", widths=widths)
     layers: dict[str, Layer] = {}
     for k, width in enumerate(widths, 1):
         layers[f"dense{k}"] = dense(width)

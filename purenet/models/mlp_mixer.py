@@ -10,11 +10,15 @@ Tolstikhin et al., *MLP-Mixer: An all-MLP Architecture for Vision* (2021).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import repeat, residual, serial
 from ..layer import Layer
 from ..layers import conv, dense, gelu, global_avg_pool, layer_norm, reshape, swap_axes
 from .mlp import mlp
-from .sizes import check_patches, check_sizes, taking_images
+from .sizes import check_patches, taking_images
 
 
 def patches(features: int, patch_size: int, image_size: tuple[int, int]) -> Layer:
@@ -23,15 +27,16 @@ def patches(features: int, patch_size: int, image_size: tuple[int, int]) -> Laye
     return serial(embed=taking_images(embed, image_size), flat=reshape(-1, features, start=-3))
 
 
+@checks_arguments
 def mlp_mixer(
-    classes: int,
+    classes: PositiveInt,
     *,
-    image_size: int | tuple[int, int],
-    patch_size: int,
-    features: int,
-    blocks: int,
-    token_hidden: int,
-    channel_hidden: int,
+    image_size: PositiveInt | Sequence[PositiveInt],
+    patch_size: PositiveInt,
+    features: PositiveInt,
+    blocks: PositiveInt,
+    token_hidden: PositiveInt,
+    channel_hidden: PositiveInt,
 ) -> Layer:
     """Images [..., height, width, channels] to logits [..., classes].
 
@@ -40,8 +45,6 @@ def mlp_mixer(
     Raises if patches do not tile the image or the image has another size.
     """
     size, tokens = check_patches("mlp_mixer", image_size, patch_size)
-    sizes = {"features": features, "blocks": blocks, "token_hidden": token_hidden, "channel_hidden": channel_hidden}
-    check_sizes("mlp_mixer", classes=classes, **sizes)
     across_tokens = serial(
         norm=layer_norm(),
         turn=swap_axes(-1, -2),

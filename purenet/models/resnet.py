@@ -19,7 +19,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, Float
+from ..annotations import Array, Float, PositiveInt
+from ..arguments import checks_arguments
 from ..combine import parallel, repeat, residual, serial
 from ..constructor import constructor
 from ..errors import LayerValueError
@@ -29,7 +30,6 @@ from ..layers import batch_norm, conv, dense, global_avg_pool, relu
 from ..stateless import stateless
 from ..static import Static
 from ..validation import check_floating, describe
-from .sizes import check_sizes
 
 Images = Float[Array, "... _ _ _"]  # [..., height, width, channels]
 Smaller = Float[Array, "... rows columns wider"]
@@ -95,11 +95,12 @@ def halving_block(channels: int, shortcut: str, preactivation: bool) -> Layer:
     return added if preactivation else serial(sum=added, act=relu())
 
 
+@checks_arguments
 def resnet(
-    depth: int,
-    classes: int,
+    depth: PositiveInt,
+    classes: PositiveInt,
     *,
-    widths: Sequence[int] = (16, 32, 64),
+    widths: Sequence[PositiveInt] = (16, 32, 64),
     shortcut: str = "A",
     preactivation: bool = False,
 ) -> Layer:
@@ -111,7 +112,6 @@ def resnet(
     It mixes examples in training, as batch norm does. Raises if depth is no 6n + 2 with three stages.
     """
     stages = len(widths)
-    check_sizes("resnet", depth=depth, classes=classes, widths=widths)
     n, rest = divmod(depth - 2, 2 * stages)
     if rest or n < 1:
         raise ValueError(f"resnet: expected a depth {2 * stages}n + 2 with n of at least 1, got {depth}")

@@ -1,4 +1,4 @@
-"""Checks that the models share: sizes that are numbers, patches that tile an image, images of the expected size."""
+"""Checks that the models of images share: patches that tile an image, images of the expected size."""
 
 from __future__ import annotations
 
@@ -10,17 +10,8 @@ from ..layer import Layer, Shaped
 from ..validation import check_floating, describe
 
 
-def check_sizes(name: str, **sizes: int | Sequence[int]) -> None:
-    """Raise unless each is a whole number of at least 1, or a sequence of such."""
-    for what, given in sizes.items():
-        each = list(given) if isinstance(given, Sequence) else [given]
-        if not each or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in each):
-            raise ValueError(f"{name}: expected {what} of at least 1, got {given!r}")
-
-
-def check_patches(name: str, image_size: int | tuple[int, int], patch_size: int) -> tuple[tuple[int, int], int]:
+def check_patches(name: str, image_size: int | Sequence[int], patch_size: int) -> tuple[tuple[int, int], int]:
     """((height, width), how many patches [patch_size, patch_size] tile them)."""
-    check_sizes(name, image_size=image_size, patch_size=patch_size)
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height % patch_size or width % patch_size:
         raise ValueError(f"{name}: expected a patch_size that divides the image_size {image_size}, got {patch_size}")

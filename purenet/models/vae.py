@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..annotations import Array, Float, PyTree
+from ..annotations import Array, Float, NonNegativeFloat, PositiveInt, PyTree
+from ..arguments import checks_arguments
 from ..combine import serial
 from ..constructor import constructor
 from ..errors import LayerTypeError
@@ -28,12 +29,12 @@ from ..stateless import stateless
 from ..validation import describe, pair
 from .gaussian import gaussian_kl, gaussian_sample
 from .mlp import mlp
-from .sizes import check_sizes
 
 
+@checks_arguments
 def vae(
-    features: int,
-    latent: int,
+    features: PositiveInt,
+    latent: PositiveInt,
     *,
     hidden: Sequence[int] = (128,),
     activation: Callable[[], Layer] = gelu,
@@ -44,7 +45,6 @@ def vae(
     by side. In training z is a sample, which needs a key, in `predict` the mean. `hidden` are the widths of the
     encoder, of the decoder in reverse. Parameters: encoder, latent.decoder, an `mlp` each. `decode` is the way from z.
     """
-    check_sizes("vae", features=features, latent=latent)
     decoder = mlp([*reversed(hidden), features], activation=activation)
     return serial(
         encoder=mlp([*hidden, 2 * latent], activation=activation),
@@ -60,14 +60,14 @@ def decode(net: Layer, params: Params, z: Float[Array, "... latent"]) -> Float[A
 
 
 @constructor
-def negative_elbo(reconstruction: Callable[[str], Layer] = sigmoid_binary_cross_entropy, *, beta: float = 1.0) -> Layer:
+def negative_elbo(
+    reconstruction: Callable[[str], Layer] = sigmoid_binary_cross_entropy, *, beta: NonNegativeFloat = 1.0
+) -> Layer:
     """reconstruction + beta KL of ((y, moments), targets), summed over features and latent, the mean over examples.
 
     `reconstruction` is a loss with one value an element: `losses.sigmoid_binary_cross_entropy` for logits y and targets
     in [0, 1], `losses.half_squared_error` for real ones. `pn.objective(vae(...), negative_elbo())` takes (x, x).
     """
-    if not beta >= 0:
-        raise ValueError(f"negative_elbo: expected beta of at least 0, got {beta!r}")
     recomputed, divergence = reconstruction("batch_mean"), gaussian_kl("mean")
 
     def forward(x: PyTree) -> Any:

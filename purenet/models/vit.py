@@ -11,24 +11,29 @@ Dosovitskiy et al., *An Image is Worth 16x16 Words* (2021), equations 1 to 4; th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ..annotations import PositiveInt
+from ..arguments import checks_arguments
 from ..combine import repeat, residual, serial
 from ..layer import Layer
 from ..layers import dense, gelu, global_avg_pool, layer_norm, learned_positions, self_attention
 from .class_token import class_token, first_token
 from .mlp import mlp
 from .mlp_mixer import patches
-from .sizes import check_patches, check_sizes
+from .sizes import check_patches
 
 
+@checks_arguments
 def vit(
-    classes: int,
+    classes: PositiveInt,
     *,
-    image_size: int | tuple[int, int],
-    patch_size: int,
-    features: int,
-    blocks: int,
-    heads: int,
-    hidden: int | None = None,
+    image_size: PositiveInt | Sequence[PositiveInt],
+    patch_size: PositiveInt,
+    features: PositiveInt,
+    blocks: PositiveInt,
+    heads: PositiveInt,
+    hidden: PositiveInt | None = None,
     pool: str = "token",
 ) -> Layer:
     """Images [..., height, width, channels] to logits [..., classes].
@@ -41,7 +46,6 @@ def vit(
     """
     size, length = check_patches("vit", image_size, patch_size)
     hidden = 4 * features if hidden is None else hidden
-    check_sizes("vit", classes=classes, features=features, blocks=blocks, heads=heads, hidden=hidden)
     if features % heads:
         raise ValueError(f"vit: expected heads that divide the {features} features, got {heads}")
     if pool not in ("token", "mean"):

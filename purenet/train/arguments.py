@@ -38,16 +38,8 @@ def check_data(data: PyTree, name: str, batch_size: int | None = None) -> PyTree
     return data
 
 
-def check_fit(key: Any, train_state: Any, min_delta: Any, counts: dict[str, Any], flags: dict[str, Any]) -> None:
-    """Raise unless there is one start, and numbers are numbers: `counts` may be None where that is the default."""
-    for name, value in counts.items():
-        if value is not None or name in ("epochs", "batch_size"):
-            check_count("fit", name, value)
-    for name, value in flags.items():
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"fit: expected {name} as True or False, got {describe(value)}")
-    if isinstance(min_delta, (bool, np.bool_)) or not np.isscalar(min_delta) or not np.isfinite(min_delta):
-        raise ValueError(f"fit: expected min_delta as a finite number, got {describe(min_delta)}")
+def check_start(key: Any, train_state: Any) -> None:
+    """Raise unless `fit` has one start."""
     if (key is None) == (train_state is None):
         raise TypeError("fit: expected either key=jax.random.key(...) to start or train_state=... to go on")
     if key is not None:
@@ -60,10 +52,3 @@ def check_metrics(values: PyTree) -> None:
     for name, value in values.items():
         if jnp.shape(value) != ():
             raise ValueError(f"fit: expected metric {name!r} as a scalar, the mean over a batch, got {describe(value)}")
-
-
-def check_count(caller: str, name: str, value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{caller}: expected {name} as an integer, got {describe(value)}")
-    if value < 1:
-        raise ValueError(f"{caller}: expected {name} of at least 1, got {value}")

@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ..annotations import Array, PyTree
+from ..annotations import Array, PositiveInt, PyTree
+from ..arguments import checks_arguments
 from ..layer import Layer, Params, State
-from .arguments import check_count
 from .run import count_examples
 
 Metric = Callable[[Params, State, PyTree], Array]
 
 
+@checks_arguments
 def make_evaluate(
-    objective: Layer, metrics: Mapping[str, Metric] | None = None, *, batch_size: int | None = None
+    objective: Layer, metrics: Mapping[str, Metric] | None = None, *, batch_size: PositiveInt | None = None
 ) -> Callable[[Params, State, PyTree], dict[str, Array]]:
     """`evaluate(params, state, data) -> {"loss": ..., name: ...}` by `predict`: no randomness, frozen statistics.
 
@@ -25,8 +26,6 @@ def make_evaluate(
     in batches, the last one shorter, and the results are averaged, weighted by their examples: right for what is a
     mean over examples, not for a sum, nor for a mean over those examples that a mask or ignore_index leaves in.
     """
-    if batch_size is not None:
-        check_count("make_evaluate", "batch_size", batch_size)
     functions = {"loss": objective.predict, **(metrics or {})}
     if metrics and "loss" in metrics:
         raise ValueError('expected metrics besides "loss", which is the objective itself')

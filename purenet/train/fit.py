@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..annotations import Array, PyTree
+from ..annotations import Array, NonNegativeFloat, PositiveInt, PyTree
+from ..arguments import checks_arguments
 from ..layer import Layer
-from .arguments import check_data, check_fit, check_metrics
+from .arguments import check_data, check_metrics, check_start
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
 from .progress import progress_bar
@@ -29,23 +30,24 @@ class FitResult(NamedTuple):
     history: History
 
 
+@checks_arguments
 def fit(
     objective: Layer,
     optimizer: optax.GradientTransformation,
     data: PyTree,
     *,
-    epochs: int,
-    batch_size: int,
+    epochs: PositiveInt,
+    batch_size: PositiveInt,
     key: Array | None = None,
     train_state: TrainState | None = None,
     shuffle: bool = True,
     validation: PyTree | None = None,
     metrics: Mapping[str, Metric] | None = None,
-    validation_batch_size: int | None = None,
-    patience: int | None = None,
-    min_delta: float = 0.0,
+    validation_batch_size: PositiveInt | None = None,
+    patience: PositiveInt | None = None,
+    min_delta: NonNegativeFloat = 0.0,
     keep_best: bool = False,
-    chunk_steps: int | None = None,
+    chunk_steps: PositiveInt | None = None,
     on_chunk: Hook | None = None,
     progress: bool | None = None,
 ) -> FitResult:
@@ -71,9 +73,7 @@ def fit(
     waits in host memory, and the failing chunk is run again from there with a guard at every step.
     """
     check_optimizer(optimizer)
-    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "chunk_steps": chunk_steps}
-    counts["validation_batch_size"] = validation_batch_size
-    check_fit(key, train_state, min_delta, counts, {"shuffle": shuffle, "keep_best": keep_best})
+    check_start(key, train_state)
     data = check_data(data, "data", batch_size)
     if validation is not None:
         validation = check_data(validation, "validation")

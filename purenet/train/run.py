@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ..annotations import Array, Bool, Int, PyTree
+from ..annotations import Array, Bool, Int, PositiveInt, PyTree
+from ..arguments import as_kind, checks_arguments
 from ..layer import Layer
 from ..validation import describe
-from .arguments import check_count
 from .state import TrainState, init_train_state
 from .step import EPOCH_STREAM, Metrics, make_step, stream_key
 
@@ -25,11 +25,12 @@ Run = Callable[..., tuple[TrainState, Metrics]]
 Guarded = tuple[TrainState, Bool[Array, ""]]
 
 
+@checks_arguments
 def make_run(
     objective: Layer,
     optimizer: optax.GradientTransformation,
     *,
-    batch_size: int,
+    batch_size: PositiveInt,
     shuffle: bool = True,
     guard: bool = False,
 ) -> Run:
@@ -41,7 +42,6 @@ def make_run(
     With `guard` the state stands still from the first step on after which the loss, or a number that was finite
     before, is not finite.
     """
-    check_count("make_run", "batch_size", batch_size)
     step = make_step(objective, optimizer)
 
     def rows(train_state: TrainState, examples: int) -> Int[Array, "steps batch"]:
@@ -84,21 +84,21 @@ def make_run(
     return run
 
 
+@checks_arguments
 def train(
     objective: Layer,
     optimizer: optax.GradientTransformation,
     key: Array,
     data: PyTree,
     *,
-    epochs: int,
-    batch_size: int,
+    epochs: PositiveInt,
+    batch_size: PositiveInt,
     shuffle: bool = True,
 ) -> tuple[TrainState, Metrics]:
     """A whole training run as one pure function of key and data: what `fit` does, without the host.
 
     `jax.vmap(lambda key: train(objective, optimizer, key, data, ...))(keys)` trains a seed a key in one program.
     """
-    check_count("train", "epochs", epochs)
     data = jax.tree.map(jnp.asarray, data)
     train_state = init_train_state(objective, optimizer, key, batch_of(data, batch_size))
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle)
@@ -135,7 +135,7 @@ def batch_of(data: PyTree, batch_size: int) -> PyTree:
 def check_steps(steps: int, epoch_steps: int) -> None:
     if epoch_steps < 1:
         raise ValueError("expected at least one batch of data: the batch size is above the number of examples")
-    check_count("run", "steps", steps)
+    as_kind("run", "steps", ["PositiveInt"], steps)
     if steps > epoch_steps and steps % epoch_steps:
         raise ValueError(
             f"expected steps of one epoch, at most {epoch_steps}, or of whole epochs, got {describe(steps)}"

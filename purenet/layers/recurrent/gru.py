@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
-from ...annotations import Array, Float
+from ...annotations import Array, Float, PositiveInt
 from ...constructor import constructor
 from ...layer import Layer
 from ...precision import widen
@@ -103,7 +103,7 @@ def gru_cell(reset_after: bool) -> Cell:
 
 @constructor
 def gru(
-    features: int,
+    features: PositiveInt,
     *,
     reset_after: bool = True,
     keep: str = "states",

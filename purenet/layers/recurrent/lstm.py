@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
-from ...annotations import Array, Float
+from ...annotations import Array, Float, PositiveInt
 from ...constructor import constructor
 from ...layer import Layer
 from .sequence import Weights, recurrent_layer
@@ -64,7 +64,7 @@ LSTM = Cell(lstm_gates, lstm_update, lstm_step_backward, weight_gradients)
 
 @constructor
 def lstm(
-    features: int,
+    features: PositiveInt,
     *,
     keep: str = "states",
     reverse: bool = False,

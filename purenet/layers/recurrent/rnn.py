@@ -18,7 +18,7 @@ import functools
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 
-from ...annotations import Array, Float
+from ...annotations import Array, Float, PositiveInt
 from ...constructor import constructor
 from ...layer import Layer
 from ...precision import wide_dtype, widen
@@ -61,7 +61,7 @@ def rnn_cell(activation: str) -> Cell:
 
 @constructor
 def rnn(
-    features: int,
+    features: PositiveInt,
     *,
     activation: str = "tanh",
     reverse: bool = False,

@@ -78,7 +78,7 @@ def recurrent_layer(
     stateful: bool,
 ) -> Layer:
     """The layer of a cell whose carry is a tuple of so many states [..., features], the first one its output."""
-    check_options(name, weights.features, keep, reverse, stateful)
+    check_options(name, keep, reverse, stateful)
     path = f"reversed_{name}" if reverse else name
 
     def zero_carry(inputs: Shaped) -> Carry:
@@ -152,9 +152,7 @@ def split_lengths(x: PyTree) -> tuple[Any, Any]:
 # Checks while tracing.
 
 
-def check_options(name: str, features: int, keep: str, reverse: bool, stateful: bool) -> None:
-    if not isinstance(features, int) or features < 1:
-        raise ValueError(f"{name}: expected a number of features of at least 1, got {features!r}")
+def check_options(name: str, keep: str, reverse: bool, stateful: bool) -> None:
     if keep not in ("states", "gates"):
         raise ValueError(f'{name}: expected keep="states" or "gates", got {keep!r}')
     if reverse and stateful:

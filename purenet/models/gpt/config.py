@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ...arguments import as_kind
 from ...layers import geglu, gelu, layer_norm, reglu, relu, rms_norm, silu, swiglu
-from ..sizes import check_sizes
 
 NORMS = {"layer_norm": layer_norm, "rms_norm": rms_norm}
 ACTIVATIONS = {"gelu": gelu, "gelu_exact": lambda: gelu(approximate=False), "relu": relu, "silu": silu}
@@ -80,17 +80,15 @@ def check_config(name: str, config: GPTConfig) -> None:
     """Raise unless the numbers and names of the configuration fit together."""
     if not isinstance(config, GPTConfig):
         raise TypeError(f"{name}: expected a GPTConfig, got {config!r:.60}: GPT_SIZES has GPT-2's")
-    names = ("vocab_size", "context_length", "features", "blocks", "heads", "kv_heads", "head_features", "hidden")
+    names = ("heads", "vocab_size", "context_length", "features", "blocks", "kv_heads", "head_features", "hidden")
     derived = {"kv_heads": "kv_heads_count", "head_features": "head_size", "hidden": "hidden_size"}
-    if config.heads == 0:
-        raise ValueError(f"{name}: expected heads of at least 1, got 0")
-    check_sizes(name, **{size: getattr(config, derived.get(size, size)) for size in names})
+    for what in names:
+        as_kind(name, what, ["PositiveInt"], getattr(config, derived.get(what, what)))
     if config.head_features is None and config.features % config.heads:
         raise ValueError(f"{name}: expected heads that divide the {config.features} features, got {config.heads}")
     if config.heads % config.kv_heads_count:
         raise ValueError(f"{name}: expected kv_heads that divide the {config.heads} heads, got {config.kv_heads}")
-    if not config.init_std > 0:
-        raise ValueError(f"{name}: expected an init_std above 0, got {config.init_std!r}")
+    as_kind(name, "init_std", ["PositiveFloat"], config.init_std)
     if config.positions == "rotary" and config.head_size % 2:
         raise ValueError(f"{name}: expected an even head size to turn in pairs, got {config.head_size}")
     known = {"norm": [*NORMS], "activation": [*ACTIVATIONS, *GATES], "positions": [*POSITIONS]}
