@@ -13,6 +13,7 @@ from .constructor import constructor
 from .layer import Key, Kind, Layer, Params, Residuals, State, Value, run_backward
 from .validation import check_scalar, pair
 
+Objective = Layer  # one whose output is a scalar, the loss
 OBJECTIVE = Kind("objective", passes_gradients=True, has_params=False)
 
 

@@ -28,6 +28,7 @@ from .annotations import Array, Float, PyTree
 from .combine.per_example import PER_EXAMPLE
 from .errors import LayerValueError, layer_scope
 from .layer import Key, Layer, Params, Residuals, State, is_stateless, run_backward
+from .objective import Objective
 from .parts import Path, map_parts, passes_gradients
 from .precision import cast_like, widen, widest
 from .replacement import Replacement, is_replacement
@@ -38,7 +39,7 @@ Norms = Float[Array, " batch"]
 HandBack = Callable[..., PyTree]
 
 
-def per_example_norms(objective: Layer) -> Callable[..., Norms]:
+def per_example_norms(objective: Objective) -> Callable[..., Norms]:
     """`f(params, state, x, key=None) -> norms [batch]`, each of one example's gradient, all parameters together.
 
     The gradient of an example is that of the objective for a batch of it alone, whatever the reduction: the one that
@@ -55,7 +56,7 @@ def per_example_norms(objective: Layer) -> Callable[..., Norms]:
 
 
 def clipped_value_and_grad(
-    objective: Layer, max_norm: float | Array, *, return_norms: bool = False
+    objective: Objective, max_norm: float | Array, *, return_norms: bool = False
 ) -> Callable[..., Any]:
     """The value of an objective and the mean over the examples of their gradients, each clipped to `max_norm`.
 
@@ -88,7 +89,7 @@ def clipped_value_and_grad(
 
 
 def over_examples(
-    objective: Layer, hand_back: HandBack, params: Params, state: State, x: PyTree, key: Key
+    objective: Objective, hand_back: HandBack, params: Params, state: State, x: PyTree, key: Key
 ) -> tuple[Array, PyTree]:
     """(values [batch], what the layers hand back for each example along a first axis).
 

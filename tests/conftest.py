@@ -1,9 +1,12 @@
 """Strict JAX for every test: no silent broadcasting, no silent promotion, typed keys used once, warnings are errors.
 
-Tests that share compiled programs run in one process: those of one row of the table, else those of one file.
+A first run, `pytest`, takes the first case of each test, and all cases of the TABLES; the others are in the complete
+set, and so is a test marked `complete`. Tests that share compiled programs run in one process: those of one row of
+the catalogue, else those of one file.
 """
 
 import os
+from collections import Counter
 from typing import Any
 
 from compile_flags import FLAGS
@@ -17,6 +20,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
+
+
+TABLES = ("properties", "errors", "activations", "summary", "guide", "docs", "diagnosis")
 
 
 def shared(nodeid: str) -> str:
@@ -39,8 +45,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Sharing(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files first and the many short rows last, so that all processes end together."""
+    before: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if before[test] and item.path.stem.removeprefix("test_") not in TABLES:
+            item.add_marker("complete")
+        before[test] += 1
     items.sort(key=lambda item: item.path.name == "test_properties.py")
 
 

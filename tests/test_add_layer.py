@@ -71,6 +71,7 @@ def test_its_gradient_is_checked(copy: Path) -> None:
     assert "1 PASS" in run(copy, "-m", "purenet", "check", "purenet.layers:square")
 
 
+@pytest.mark.complete
 def test_the_properties_run_over_it(copy: Path) -> None:
     which = f"square] and ({PROPERTIES})"
     out = run(copy, "-m", "pytest", "-n", "0", "-m", "not table", "tests/test_properties.py", "-k", which)

@@ -44,6 +44,7 @@ def test_slopes_of_the_paper() -> None:
     assert alibi_slopes(12) == [2.0**-i for i in range(1, 9)] + [2.0 ** -(i + 0.5) for i in range(4)]
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("additive", [False, True])
 def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(additive: bool) -> None:
     """In the backward, in autodiff of the forward, and in forward mode through both."""

@@ -38,6 +38,7 @@ def test_bug_is_named(bug: Any):
     assert finding.named, finding.report  # and it accounts for every wrong leaf
 
 
+@pytest.mark.complete
 def test_the_layer_that_drops_the_cotangent_is_blamed():
     report = find("own_jacobian").report
     assert [layer.path for layer in report.layers] == ["serial.output.gate"]

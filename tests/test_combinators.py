@@ -208,6 +208,7 @@ def language_model() -> pn.Layer:
     return pn.objective(pn.tied(net, {"head.kernel": "embed.embedding.T"}), losses.softmax_cross_entropy())
 
 
+@pytest.mark.complete
 def test_a_tied_table_is_one_leaf_with_the_sum_of_both_gradients() -> None:
     net = language_model()
     x = jnp.array([[1, 5, 1]]), jnp.array([[5, 1, 10]])
@@ -338,6 +339,7 @@ def test_plans_and_paths_say_where() -> None:
     assert rows["serial[0].frozen: gradients of the parameters"].fate == "dropped"
 
 
+@pytest.mark.complete
 def test_a_wrong_layer_inside_is_blamed_alone() -> None:
     dense = pn.dense(WIDTH)
     wrong = dense.replace(backward=lambda *args: (dense.backward(*args)[0], 1.01 * dense.backward(*args)[1]))

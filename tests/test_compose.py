@@ -136,6 +136,7 @@ def test_states_and_keys_go_from_call_to_call() -> None:
     assert net.predict(params, new_state, X)[1].shape == X.shape
 
 
+@pytest.mark.complete
 def test_it_repeats_and_is_kept_by_remat() -> None:
     def mixed(f: Any, x: Any) -> Any:
         return x + f.out(jnp.tanh(f.a(x)) * f.b(x))
@@ -154,6 +155,7 @@ def test_what_it_keeps_are_neither_parameters_nor_x() -> None:
     assert sorted(kept) == [(5, 64), (5, 64)]  # sin(h), which b reads, and cos(h)
 
 
+@pytest.mark.complete
 def test_an_objective_of_several_losses() -> None:
     def both(f: Any, x: Any) -> Any:
         inputs, (labels, targets) = x

@@ -56,6 +56,7 @@ def test_reading_on_is_reading_everything(network: Any) -> None:
     assert int(cache.length) == 7
 
 
+@pytest.mark.complete
 def test_narrow_arithmetic_and_no_room() -> None:
     network = pn.with_dtype(pn.serial(attention(), mlp()), jnp.bfloat16)
     params, _ = network.init(jax.random.key(1), X)

@@ -33,6 +33,7 @@ def test_the_real_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "confusion matrix" in printed
 
 
+@pytest.mark.complete
 def test_mnist_files_are_learned(tmp_path: Path) -> None:
     """scikit-learn's digits written as MNIST's files, half of them gzipped."""
     images, labels = pn.data.load_digits()

@@ -102,6 +102,7 @@ def test_quadrants_and_zeros(tmp_path: Path):
     assert picture.stat().st_size > 10_000
 
 
+@pytest.mark.complete
 def test_unet_finds_sky_and_petals(tmp_path: Path) -> None:
     picture = tmp_path / "unet.png"
     module = load("unet")

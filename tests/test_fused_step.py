@@ -147,6 +147,7 @@ def test_steps_equal_those_of_make_step(name: str) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.complete
 def test_the_two_steps_may_take_turns_on_arrays_that_are_one() -> None:
     net, optimizer = small(layers(), layers()), optax.adam(1e-2)
     state = init_train_state(net, optimizer, jax.random.key(2), X)

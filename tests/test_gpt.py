@@ -62,6 +62,7 @@ def test_llama_gives_what_numpy_gives() -> None:
         np.testing.assert_allclose(y, logits_of(LLAMA, params, IDS), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.complete
 def test_start_is_the_published_one_for_network_and_objective() -> None:
     config = TINY._replace(vocab_size=500, context_length=200, features=64, blocks=8)
     key = jax.random.key(0)
@@ -100,6 +101,7 @@ def test_the_objective_is_the_loss_of_the_networks_logits(config: Any) -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13), found, expected)
 
 
+@pytest.mark.complete
 def test_dropout_draws_in_training_and_only_there() -> None:
     net = models.gpt(TINY._replace(dropout=0.5))
     params = drawn(TINY)
@@ -142,6 +144,7 @@ def test_text_is_that_of_the_whole_network(config: Any) -> None:
         assert int(cache.length) == 12
 
 
+@pytest.mark.complete
 def test_float32_steps_are_as_good() -> None:
     params = drawn(LLAMA)
     whole = jax.jit(models.gpt(LLAMA).predict)(params, (), IDS)
@@ -150,6 +153,7 @@ def test_float32_steps_are_as_good() -> None:
     assert np.max(np.abs(logits - whole[:, -1])) <= 1e-5 * np.max(np.abs(whole))
 
 
+@pytest.mark.complete
 def test_each_example_may_have_a_cache_of_its_own_length() -> None:
     """Under vmap, which a server would use; beyond the cache's room the logits are NaN, not another text's."""
     params = drawn(LLAMA)
@@ -165,6 +169,7 @@ def test_each_example_may_have_a_cache_of_its_own_length() -> None:
     assert np.isnan(logits[1]).all()
 
 
+@pytest.mark.complete
 def test_a_key_draws_text_and_nothing_else_does() -> None:
     params, key = drawn(TINY), jax.random.key(5)
     greedy = models.generate(TINY, params, IDS, 6)

@@ -242,6 +242,7 @@ def test_the_body_hands_over_what_it_can_recompute() -> None:
     ]
 
 
+@pytest.mark.complete
 def test_wrong_parts_are_blamed() -> None:
     def twisted(layer: pn.Layer) -> pn.Layer:
         def backward(*arguments: Any) -> Any:

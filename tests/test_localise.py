@@ -192,6 +192,7 @@ def test_a_gradient_of_the_wrong_shape_is_blamed() -> None:
     assert paths(pn.serial(TANH, pn.residual(bad))) == [("serial[1].residual.dense", "backward")]
 
 
+@pytest.mark.complete
 def test_a_wrong_recompute_is_blamed_on_its_layer() -> None:
     wrong = GELU.replace(recompute=lambda params, x, residuals: jnp.tanh(x))
     assert paths(pn.serial(DENSE, wrong, DENSE)) == [("serial[1].gelu", "recompute")]
@@ -232,6 +233,7 @@ def test_wrong_plumbing_is_blamed_on_the_combinator(where: str) -> None:
     assert not agrees(*blame[1:7])
 
 
+@pytest.mark.complete
 def test_plumbing_and_layers_at_once() -> None:
     net = pn.serial(pn.remat(BAD), no_skip(pn.residual(block())), no_skip(pn.residual(TANH)))
     assert paths(net) == [
@@ -263,6 +265,7 @@ def counter() -> pn.Layer:
     )
 
 
+@pytest.mark.complete
 def test_states_and_integers_go_through() -> None:
     net = pn.serial(pn.dropout(0.2), pn.repeat(pn.serial(DENSE, counter()), 2), pn.remat(counter()))
     found = blames(net)

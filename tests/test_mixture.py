@@ -62,6 +62,7 @@ def test_routing_equals_numpy_and_autodiff(renormalise: bool) -> None:
         np.testing.assert_allclose(mine, expected, rtol=1e-13, atol=1e-16)
 
 
+@pytest.mark.complete
 def test_losses_of_the_router() -> None:
     with jax.enable_x64(True):
         logits, chosen = jnp.asarray(LOGITS), jnp.asarray([[1, 3], [0, 2], [2, 3]])
@@ -95,6 +96,7 @@ def dense_mixture(params: Any, x: Any, k: int) -> Any:
     return jnp.einsum("te,eto->to", gates, out)
 
 
+@pytest.mark.complete
 def test_blocks_of_many_tokens_equal_every_expert_on_every_token() -> None:
     """More tokens than a block holds, with experts of very different popularity."""
     layer = pn.mixture_of_experts(3, 5, top_k=2, features=4, activation="relu", gated=False, use_bias=True)
@@ -119,6 +121,7 @@ def test_blocks_of_many_tokens_equal_every_expert_on_every_token() -> None:
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-13 * np.max(np.abs(theirs)))
 
 
+@pytest.mark.complete
 def test_switch_keeps_the_gate_so_that_its_router_learns() -> None:
     x = jax.random.normal(jax.random.key(0), (6, 4))
     for renormalise in (False, True):

@@ -110,6 +110,7 @@ def parameters(net: pn.Layer, *shape: int) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(net.init, jax.random.key(0), x)[0]))
 
 
+@pytest.mark.complete
 def test_parameters_are_those_published() -> None:
     assert parameters(models.lenet(10), 1, 28, 28, 1) == 61_706
     assert parameters(models.lenet(10, padding="VALID"), 1, 32, 32, 1) == 61_706
@@ -265,6 +266,7 @@ def test_blocks_of_one_shape_are_stacked() -> None:
 # Recurrence.
 
 
+@pytest.mark.complete
 def test_chunks_of_text_are_one_text() -> None:
     net = models.char_rnn(5, features=4)
     with jax.enable_x64(True):

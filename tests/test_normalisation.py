@@ -99,6 +99,7 @@ def test_training_threads_the_state_and_predict_reads_it() -> None:
 # Shards.
 
 
+@pytest.mark.complete
 def test_batch_norm_over_a_vmapped_axis_is_that_of_the_whole_batch() -> None:
     """Statistics, state and gradients; the parameters' gradients are the shards', to be summed."""
     with jax.enable_x64(True):

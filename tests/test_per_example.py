@@ -95,11 +95,11 @@ def replaced_backward() -> tuple[pn.Layer, Any]:
 
 
 NETWORKS = {
+    "replaced backward": replaced_backward,
+    "without rules": without_rules,
     "tokens": token_network,
     "tied tokens": tied_tokens,
     "wide vocabulary": wide_vocabulary,
-    "without rules": without_rules,
-    "replaced backward": replaced_backward,
 }
 
 

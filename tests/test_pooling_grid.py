@@ -115,6 +115,7 @@ def numbers(axes: tuple[Geometry, ...], random: np.random.Generator) -> tuple[np
     return x, random.normal(size=(*(len(axis.windows()) for axis in axes), 1))
 
 
+@pytest.mark.complete
 def test_one_axis_of_every_geometry() -> None:
     """Each geometry with one kind of pooling in turn, and with all where windows lie side by side."""
     random = np.random.default_rng(0)

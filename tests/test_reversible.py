@@ -124,6 +124,7 @@ def test_chains_of_reversible_layers_are_reversible() -> None:
         assert max(errors(jax.jit(by_hand(net))(*arguments), jax.jit(by_autodiff(net))(*arguments))) <= 1e-13
 
 
+@pytest.mark.complete
 def test_masks_and_statistics_are_those_of_the_forward() -> None:
     """Dropout draws the same again, batch_norm sees the same batch; each block has its own key and state."""
 
@@ -140,6 +141,7 @@ def test_masks_and_statistics_are_those_of_the_forward() -> None:
     assert not np.allclose(first, second)
 
 
+@pytest.mark.complete
 def test_arithmetic_inside_may_be_narrow() -> None:
     net = pn.repeat(pair(lambda: pn.with_dtype(half(), jnp.bfloat16)), 2)
     params, state, x = drawn(net, dtype=jnp.float32)
@@ -150,6 +152,7 @@ def test_arithmetic_inside_may_be_narrow() -> None:
     assert max(errors(actual, expected)) <= 2.0**-5
 
 
+@pytest.mark.complete
 def test_a_wrapped_block_keeps_its_input() -> None:
     """A backward of its own has no rule to find the input, and so `repeat` does not go round it."""
     wrapped = pn.frozen(pair())

@@ -58,6 +58,7 @@ def test_any_optax_optimizer_under_strict_promotion(optimizer: Any) -> None:
     assert history.epoch_loss[-1] < history.epoch_loss[0]
 
 
+@pytest.mark.complete
 def test_native_batch_equals_vmap_of_one_example() -> None:
     one = pn.objective(pn.serial(pn.dense(8), pn.tanh(), pn.dense(3)), pn.losses.softmax_cross_entropy())
     arguments: dict[str, Any] = {"epochs": 2, "batch_size": 10}
@@ -155,6 +156,7 @@ def test_chunks_add_up_and_end_with_their_epoch(chunk: int, offset: int) -> None
         assert within_one_epoch or (start % 10 == 0 and length % 10 == 0)
 
 
+@pytest.mark.complete
 def test_going_on_from_a_state_is_the_longer_run() -> None:
     net, optimizer = objective(dropout=0.3), optax.adam(1e-2)
     arguments: dict[str, Any] = {"batch_size": 10}
@@ -230,6 +232,7 @@ def test_evaluation_in_batches_is_the_mean_over_all(batch_size: int | None) -> N
     np.testing.assert_allclose(value, net.predict(params, state, data), rtol=1e-6)
 
 
+@pytest.mark.complete
 def test_early_stopping_and_the_best_state() -> None:
     arguments: dict[str, Any] = {
         "batch_size": 10,
@@ -276,6 +279,7 @@ def test_state_is_a_pytree_with_one_key() -> None:
     assert state.step.dtype == jnp.int32
 
 
+@pytest.mark.complete
 @pytest.mark.parametrize("chunk_steps", [None, 1, 3, 10])
 def test_going_on_from_within_an_epoch_is_the_longer_run(chunk_steps: int | None) -> None:
     net, optimizer = objective(dropout=0.2), optax.adam(1e-2)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from ..annotations import Array, Float
 from ..errors import LayerTypeError, LayerValueError
-from ..layer import Layer
+from ..layer import Layer, Shaped
 from ..precision import widen
 from ..stateless import stateless
 from ..static import Static
@@ -96,7 +96,7 @@ def check_reduction(name: str, reduction: str) -> None:
         raise ValueError(f"{name}: expected reduction in {REDUCTIONS}, got {reduction!r}")
 
 
-def check_predictions(predictions: Floats, what: str = "predictions") -> None:
+def check_predictions(predictions: Shaped, what: str = "predictions") -> None:
     """Raise unless there is something to take a mean of."""
     check_floating(predictions, what)
     if predictions.size == 0:

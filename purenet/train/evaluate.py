@@ -10,7 +10,8 @@ from jax import lax
 
 from ..annotations import Array, PositiveInt, PyTree
 from ..arguments import checks_arguments
-from ..layer import Layer, Params, State
+from ..layer import Params, State
+from ..objective import Objective
 from .run import count_examples
 
 Metric = Callable[[Params, State, PyTree], Array]
@@ -18,7 +19,7 @@ Metric = Callable[[Params, State, PyTree], Array]
 
 @checks_arguments
 def make_evaluate(
-    objective: Layer, metrics: Mapping[str, Metric] | None = None, *, batch_size: PositiveInt | None = None
+    objective: Objective, metrics: Mapping[str, Metric] | None = None, *, batch_size: PositiveInt | None = None
 ) -> Callable[[Params, State, PyTree], dict[str, Array]]:
     """`evaluate(params, state, data) -> {"loss": ..., name: ...}` by `predict`: no randomness, frozen statistics.
 

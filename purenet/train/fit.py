@@ -13,7 +13,7 @@ import optax
 
 from ..annotations import Array, NonNegativeFloat, PositiveInt, PyTree
 from ..arguments import checks_arguments
-from ..layer import Layer
+from ..objective import Objective
 from .arguments import check_data, check_metrics, check_start
 from .evaluate import Metric, make_evaluate
 from .history import History, NonFiniteError, Record
@@ -32,7 +32,7 @@ class FitResult(NamedTuple):
 
 @checks_arguments
 def fit(
-    objective: Layer,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     data: PyTree,
     *,
@@ -126,7 +126,7 @@ def fit(
 
 
 def compile_chunks(
-    objective: Layer, optimizer: optax.GradientTransformation, batch_size: int, shuffle: bool, guard: bool = False
+    objective: Objective, optimizer: optax.GradientTransformation, batch_size: int, shuffle: bool, guard: bool = False
 ) -> Run:
     """`make_run` under jit, the state donated."""
     run = make_run(objective, optimizer, batch_size=batch_size, shuffle=shuffle, guard=guard)

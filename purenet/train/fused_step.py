@@ -29,6 +29,7 @@ from ..combine.stack import REPEAT
 from ..combine.tied import TIED
 from ..errors import LayerValueError
 from ..layer import Layer, Params, reverses, run_backward, run_reverse
+from ..objective import Objective
 from ..parts import Path, Walk, map_parts, passes_gradients, with_changed_parts
 from ..replacement import Replacement, is_replacement
 from ..validation import check_scalar
@@ -37,7 +38,7 @@ from .state import TrainState, check_optimizer
 from .step import STEP_STREAM, Metrics, Step, stream_key
 
 
-def make_fused_step(objective: Layer, optimizer: optax.GradientTransformation) -> Step:
+def make_fused_step(objective: Objective, optimizer: optax.GradientTransformation) -> Step:
     """`make_step` with the optimizer's update inside the reverse scan of every `repeat`; the same `TrainState`.
 
     For elementwise optimizers, such as optax.adamw, sgd or lion, with any schedule, masks, an optimizer for each kind

@@ -16,7 +16,7 @@ from jax import lax
 
 from ..annotations import Array, Bool, Int, PositiveInt, PyTree
 from ..arguments import as_kind, checks_arguments
-from ..layer import Layer
+from ..objective import Objective
 from ..validation import describe
 from .state import TrainState, init_train_state
 from .step import EPOCH_STREAM, Metrics, make_step, stream_key
@@ -27,7 +27,7 @@ Guarded = tuple[TrainState, Bool[Array, ""]]
 
 @checks_arguments
 def make_run(
-    objective: Layer,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
     batch_size: PositiveInt,
@@ -86,7 +86,7 @@ def make_run(
 
 @checks_arguments
 def train(
-    objective: Layer,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     key: Array,
     data: PyTree,

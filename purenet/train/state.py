@@ -13,6 +13,7 @@ import optax
 
 from ..annotations import Array, Int, PyTree
 from ..layer import Layer, Params, State
+from ..objective import Objective
 from ..validation import describe, leaves_with_paths
 
 
@@ -30,7 +31,7 @@ class TrainState:
 
 
 def init_train_state(
-    objective: Layer, optimizer: optax.GradientTransformation, key: Array, batch: PyTree, *, params: PyTree = None
+    objective: Objective, optimizer: optax.GradientTransformation, key: Array, batch: PyTree, *, params: PyTree = None
 ) -> TrainState:
     """The state before the first step, with the objective's own initial parameters or with `params`.
 

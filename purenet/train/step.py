@@ -9,8 +9,7 @@ import jax
 import optax
 
 from ..annotations import Array, PyTree
-from ..layer import Layer
-from ..objective import value_and_grad
+from ..objective import Objective, value_and_grad
 from .state import TrainState, check_optimizer, network_named
 
 Metrics = dict[str, Array]
@@ -19,7 +18,7 @@ Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
 STEP_STREAM, EPOCH_STREAM = 0, 1
 
 
-def make_step(objective: Layer, optimizer: optax.GradientTransformation) -> Step:
+def make_step(objective: Objective, optimizer: optax.GradientTransformation) -> Step:
     """`step(train_state, batch) -> (train_state, metrics)`: gradients by the hand-written backward, one update.
 
     metrics: {"loss": the objective at the parameters before the update}. Jit it, scan it, vmap it. Any optax

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import purenet as pn
 
-from .calls import Table, forward
+from .calls import Table, forward, params_of
 
 X = jnp.ones((2, 5, 24))
 HALF = X.astype(jnp.bfloat16)
@@ -31,7 +31,7 @@ TABLE: Table = {
     "packed_attention, no heads": (
         lambda: pn.packed_attention(0),
         ValueError,
-        "packed_attention: expected a number of heads of at least 1, got 0",
+        "packed_attention: expected heads of at least 1, got 0",
     ),
     "packed_attention, kv_heads": (
         lambda: pn.packed_attention(4, kv_heads=3),
@@ -56,7 +56,7 @@ TABLE: Table = {
     "packed_attention, softcap": (
         lambda: pn.packed_attention(4, softcap=0.0),
         ValueError,
-        "packed_attention: expected a softcap above 0, got 0.0",
+        "packed_attention: expected softcap above 0, got 0.0",
     ),
     "packed_attention, scale": (
         lambda: pn.packed_attention(4, scale=float("nan")),
@@ -74,7 +74,7 @@ TABLE: Table = {
         r"packed_attention: expected qk_norm as a Layer or None, got function .*: call it, layer_norm",
     ),
     "packed_attention, heads and features": (
-        forward(pn.serial(pn.dense(25), ATTEND), [pn.dense(25).init(jax.random.key(0), X)[0], ()], X),
+        forward(pn.serial(pn.dense(25), ATTEND), [params_of(pn.dense(25), X), ()], X),
         ValueError,
         r"serial\[1\].packed_attention: expected x with features for 12 heads of equal size, got float32 \[2, 5, 25\]",
     ),
@@ -229,7 +229,7 @@ TABLE: Table = {
         r"serial.project.projections: expected parameters \['qkv'\], got dict with \[\]",
     ),
     "self_attention, another width's parameters": (
-        forward(SELF, SELF.init(jax.random.key(0), jnp.ones((2, 5, 8)))[0], jnp.ones((2, 5, 6))),
+        forward(SELF, params_of(SELF, jnp.ones((2, 5, 8))), jnp.ones((2, 5, 6))),
         ValueError,
         r"serial.project.projections.qkv.dense: expected a kernel to 18 features, got kernel float32 \[8, 24\]",
     ),

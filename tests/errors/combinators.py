@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 import purenet as pn
 
-from .calls import Table, forward, init
+from .calls import Table, forward, init, params_of
 
 X = jnp.ones((4, 6))
 NET = pn.serial(embed=pn.dense(5, use_bias=False), act=pn.tanh(), head=pn.dense(6))
@@ -19,10 +18,6 @@ TIED = pn.tied(NET, {"head.kernel": "embed.kernel.T"})
 
 def tied(ties: Mapping[str, str]) -> Any:
     return init(pn.tied(NET, ties), X)
-
-
-def params_of(net: pn.Layer) -> Any:
-    return net.init(jax.random.key(0), X)[0]
 
 
 def reversible(x: Any, f: pn.Layer | None = None) -> Any:

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 
 import purenet as pn
 
-from .calls import Table, forward, fresh, init
+from .calls import Table, forward, fresh, init, params_of
 
 IMAGES, STEPS = jnp.ones((2, 5, 6, 4)), jnp.ones((2, 5, 4))
 CONV = pn.conv(8, (3, 3))
 
 TABLE: Table = {
     # Constructors.
-    "conv features": (lambda: pn.conv(0, 3), ValueError, "conv: expected a number of features of at least 1, got 0"),
-    "conv groups": (lambda: pn.conv(4, 3, groups=0), ValueError, "conv: expected a number of groups of at least 1"),
+    "conv features": (lambda: pn.conv(0, 3), ValueError, "conv: expected features of at least 1, got 0"),
+    "conv groups": (lambda: pn.conv(4, 3, groups=0), ValueError, "conv: expected groups of at least 1"),
     "conv groups of features": (
         lambda: pn.conv(4, 3, groups=3),
         ValueError,
@@ -61,7 +61,7 @@ TABLE: Table = {
     "depthwise_conv multiplier": (
         lambda: pn.depthwise_conv(3, multiplier=0),
         ValueError,
-        "depthwise_conv: expected a number of multiplier of at least 1, got 0",
+        "depthwise_conv: expected multiplier of at least 1, got 0",
     ),
     "conv_transpose output_padding": (
         lambda: pn.conv_transpose(4, 3, output_padding=-1),
@@ -111,7 +111,7 @@ TABLE: Table = {
         r"conv: expected x, padded, to be at least as large as the kernel \[3\].*got \[2\]",
     ),
     "conv other parameters": (
-        forward(CONV, pn.conv(8, (3, 3), use_bias=False).init(jax.random.key(0), IMAGES)[0], IMAGES),
+        forward(CONV, params_of(pn.conv(8, (3, 3), use_bias=False), IMAGES), IMAGES),
         ValueError,
         r"conv: expected parameters \['bias', 'kernel'\], got dict with \['kernel'\]",
     ),

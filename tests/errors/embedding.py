@@ -79,7 +79,7 @@ TABLE: Table = {
         ValueError,
         r"learned_positions: expected embedding \[5, 6\] for x",
     ),
-    "learned_positions of no length": (lambda: pn.learned_positions(0), ValueError, "expected a length of at least 1"),
+    "learned_positions of no length": (lambda: pn.learned_positions(0), ValueError, "expected length of at least 1"),
     "learned_positions, offset": (
         lambda: pn.learned_positions(4, offset=4),
         ValueError,
@@ -93,7 +93,7 @@ TABLE: Table = {
     "sinusoidal_positions, base": (
         lambda: pn.sinusoidal_positions(base=0),
         ValueError,
-        "sinusoidal_positions: expected a base above 0, got 0",
+        "sinusoidal_positions: expected base above 0, got 0",
     ),
     "rotary, odd dimensions": (
         lambda: pn.rotary(dimensions=3),

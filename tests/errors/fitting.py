@@ -13,17 +13,13 @@ import purenet as pn
 from purenet import losses
 from purenet.train import fit, init_train_state, make_run, make_step
 
-from .calls import Table
+from .calls import Table, params_of
 
 X = jnp.ones((4, 6))
 NET = pn.serial(pn.dense(8), pn.relu(), pn.dense(3))
 OBJECTIVE = pn.objective(NET, losses.softmax_cross_entropy())
 INPUTS, LABELS = np.ones((20, 6), np.float32), np.zeros(20, np.int32)
 SQUARED = pn.objective(NET, losses.squared_error())
-
-
-def params_of(net: pn.Layer) -> Any:
-    return net.init(jax.random.key(0), X)[0]
 
 
 def run_fit(objective: Any = OBJECTIVE, optimizer: Any = None, data: Any = (INPUTS, LABELS), **changes: Any) -> Any:
@@ -50,7 +46,11 @@ TABLE: Table = {
         "fit: expected a batch_size of at most the 20 examples, got 21",
     ),
     "batch size 0": (run_fit(batch_size=0), ValueError, "fit: expected batch_size of at least 1, got 0"),
-    "batch size float": (run_fit(batch_size=4.0), TypeError, "fit: expected batch_size as an integer"),
+    "batch size float": (
+        run_fit(batch_size=4.0),
+        TypeError,
+        "fit: expected batch_size as a whole number, got float 4.0",
+    ),
     "epochs": (run_fit(epochs=0), ValueError, "fit: expected epochs of at least 1"),
     "nan": (
         run_fit(data=(NAN, LABELS)),

@@ -10,15 +10,11 @@ import jax.numpy as jnp
 import purenet as pn
 from purenet import losses
 
-from .calls import Table, forward
+from .calls import Table, forward, params_of
 
 X = jnp.ones((4, 6))
 NET = pn.serial(pn.dense(8), pn.relu(), pn.dense(3))
 NAMED = pn.serial(norm=pn.layer_norm(), up=pn.dense(8))
-
-
-def params_of(net: pn.Layer) -> Any:
-    return net.init(jax.random.key(0), X)[0]
 
 
 TABLE: Table = {
@@ -113,7 +109,7 @@ TABLE: Table = {
     ),
     "rate below 0": (lambda: pn.dropout(-0.1), ValueError, r"dropout: expected a rate in \[0, 1\)"),
     "rate nan": (lambda: pn.dropout(float("nan")), ValueError, "dropout: expected rate as a number, got nan"),
-    "features 0": (lambda: pn.dense(0), ValueError, "dense: expected a number of features of at least 1, got 0"),
+    "features 0": (lambda: pn.dense(0), ValueError, "dense: expected features of at least 1, got 0"),
     "features float": (
         lambda: pn.dense(cast(Any, 2.5)),
         TypeError,
@@ -133,7 +129,7 @@ TABLE: Table = {
     "repeat 0": (
         lambda: pn.repeat(pn.tanh(), 0),
         ValueError,
-        "repeat: expected a number of blocks of at least 1, got 0",
+        "repeat: expected n of at least 1, got 0",
     ),
     "combine": (
         lambda: pn.parallel(pn.tanh(), combine="max"),

@@ -56,7 +56,7 @@ TABLE: Table = {
     "linear_cross_entropy: softcap": (
         lambda: losses.linear_cross_entropy(9, softcap=0.0),
         ValueError,
-        "linear_cross_entropy: expected softcap above 0, or None, got 0.0",
+        "linear_cross_entropy: expected softcap above 0, got 0.0",
     ),
     "linear_cross_entropy: vocabulary smaller than the ids": (
         lambda: HEAD.forward(KERNEL, (), (HIDDEN, LABELS + 9), None),

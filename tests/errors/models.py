@@ -36,7 +36,7 @@ MIXER = {"features": 5, "blocks": 1, "token_hidden": 3, "channel_hidden": 3}
 VIT: dict[str, Any] = {"features": 6, "blocks": 1, "heads": 2}
 TABLE: Table = {
     "mlp: no widths": (lambda: models.mlp([]), ValueError, r"mlp: expected widths of at least 1, got \[\]"),
-    "mlp: a width of 0": (lambda: models.mlp([3, 0]), ValueError, r"mlp: expected widths of at least 1, got \[3, 0\]"),
+    "mlp: a width of 0": (lambda: models.mlp([3, 0]), ValueError, r"mlp: expected widths\[1\] of at least 1, got 0"),
     "mlp: other features": (
         started(models.mlp([4, 2]), VECTORS, VECTORS[:, :5]),
         ValueError,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 
 import purenet as pn
 
-from .calls import Table, forward, fresh, init
+from .calls import Table, forward, fresh, init, params_of
 
 ROWS = jnp.ones((4, 6))
 IMAGES = jnp.ones((2, 5, 5, 6))
@@ -115,7 +114,7 @@ TABLE: Table = {
         ValueError,
         "activated_batch_norm: expected at least 2 values a channel in training, got 1",
     ),
-    "group_norm groups": (constructed(pn.group_norm, 0), ValueError, "group_norm: expected a number of groups of at"),
+    "group_norm groups": (constructed(pn.group_norm, 0), ValueError, "group_norm: expected groups of at"),
     "group_norm groups float": (
         constructed(pn.group_norm, 2.0),
         TypeError,
@@ -124,7 +123,7 @@ TABLE: Table = {
     "group_norm dimensions": (
         constructed(pn.group_norm, 2, dimensions=-1),
         ValueError,
-        "group_norm: expected a number of spatial dimensions of at least 0, got -1",
+        "group_norm: expected dimensions of at least 0, got -1",
     ),
     "group_norm eps": (constructed(pn.group_norm, 2, eps=float("nan")), ValueError, "group_norm: expected eps as a"),
     "group_norm does not divide": (
@@ -196,7 +195,7 @@ TABLE: Table = {
     ),
     "weight_norm no kernel": (init(pn.weight_norm(pn.tanh()), ROWS), ValueError, "got tanh with tuple of 0"),
     "weight_norm of dense's parameters": (
-        forward(pn.weight_norm(pn.dense(3)), pn.dense(3).init(jax.random.key(0), ROWS)[0], ROWS),
+        forward(pn.weight_norm(pn.dense(3)), params_of(pn.dense(3), ROWS), ROWS),
         ValueError,
         r"weight_norm: expected parameters with \['scale'\], got dict with \['bias', 'kernel'\]",
     ),
@@ -208,7 +207,7 @@ TABLE: Table = {
     "spectral_norm iterations": (
         constructed(pn.spectral_norm, pn.dense(3), iterations=0),
         ValueError,
-        "spectral_norm: expected a number of iterations of at least 1, got 0",
+        "spectral_norm: expected iterations of at least 1, got 0",
     ),
     "spectral_norm no kernel": (
         forward(pn.spectral_norm(pn.dense(3)), {"bias": jnp.ones(3)}, ROWS, {"kernel": {}, "inside": ()}),
@@ -216,7 +215,7 @@ TABLE: Table = {
         r"spectral_norm: expected a layer with a kernel .* got dense with dict with \['bias'\]",
     ),
     "spectral_norm without state": (
-        forward(pn.spectral_norm(pn.dense(3)), pn.dense(3).init(jax.random.key(0), ROWS)[0], ROWS),
+        forward(pn.spectral_norm(pn.dense(3)), params_of(pn.dense(3), ROWS), ROWS),
         ValueError,
         r"spectral_norm: expected a state \['inside', 'kernel'\] as init gives it, got tuple of 0",
     ),

@@ -12,17 +12,13 @@ import numpy as np
 import purenet as pn
 from purenet import losses
 
-from .calls import Table
+from .calls import Table, params_of
 
 X = jnp.ones((4, 6))
 NET = pn.serial(pn.dense(8), pn.relu(), pn.dense(3))
 OBJECTIVE = pn.objective(NET, losses.softmax_cross_entropy())
 INPUTS, LABELS = np.ones((20, 6), np.float32), np.zeros(20, np.int32)
 SQUARED = pn.objective(NET, losses.squared_error())
-
-
-def params_of(net: pn.Layer) -> Any:
-    return net.init(jax.random.key(0), X)[0]
 
 
 def loss(layer: pn.Layer, *pair: Any) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 import purenet as pn
 
-from .calls import Table, forward, fresh, init
+from .calls import Table, forward, fresh, init, params_of
 
 X = jnp.ones((4, 5, 7))
 LSTM = pn.lstm(6)
@@ -26,7 +26,7 @@ def init_and_run(x: Any) -> Any:
 
 
 TABLE: Table = {
-    "rnn: no features": (lambda: pn.rnn(0), ValueError, "rnn: expected a number of features of at least 1, got 0"),
+    "rnn: no features": (lambda: pn.rnn(0), ValueError, "rnn: expected features of at least 1, got 0"),
     "rnn: unknown activation": (
         lambda: pn.rnn(6, activation="gelu"),
         ValueError,
@@ -64,12 +64,12 @@ TABLE: Table = {
         r"lstm: expected x \[..., time, 7\] for kernel \[7, 24\], got float32 \[4, 5, 3\]",
     ),
     "lstm: another cell's parameters": (
-        forward(LSTM, pn.gru(6).init(jax.random.key(0), X)[0], X),
+        forward(LSTM, params_of(pn.gru(6), X), X),
         ValueError,
         r"lstm: expected parameters \['bias', 'kernel', 'recurrent_kernel'\], got dict with",
     ),
     "lstm: another width's parameters": (
-        forward(LSTM, pn.lstm(5).init(jax.random.key(0), X)[0], X),
+        forward(LSTM, params_of(pn.lstm(5), X), X),
         ValueError,
         r"lstm: expected bias \[24\] for 6 features, got float32 \[20\]",
     ),
@@ -109,7 +109,7 @@ TABLE: Table = {
         r"lstm: expected x with leading axes \[4\], those of the state, got float32 \[3, 5, 7\]: a state belongs",
     ),
     "lstm: another layer's state": (
-        forward(pn.lstm(6, stateful=True), LSTM.init(jax.random.key(0), X)[0], X, jnp.zeros((4, 6))),
+        forward(pn.lstm(6, stateful=True), params_of(LSTM, X), X, jnp.zeros((4, 6))),
         ValueError,
         "lstm: expected the state that init gives, tuple of 2",
     ),

@@ -132,7 +132,7 @@ TABLE: Table = {
     "epochs of train": (
         lambda: train(OBJECTIVE, SGD, jax.random.key(0), BATCH, epochs=cast(Any, True), batch_size=4),
         TypeError,
-        "train: expected epochs as an integer, got bool True",
+        "train: expected epochs as a whole number, got bool True",
     ),
     "batch size of a run": (
         lambda: make_run(OBJECTIVE, SGD, batch_size=0),
@@ -142,10 +142,10 @@ TABLE: Table = {
     "batch size of an evaluation": (
         lambda: make_evaluate(OBJECTIVE, batch_size=cast(Any, 2.5)),
         TypeError,
-        "make_evaluate: expected batch_size as an integer",
+        "make_evaluate: expected batch_size as a whole number or None, got float 2.5",
     ),
-    "min_delta": (fitted(patience=1, min_delta=jnp.nan), ValueError, "fit: expected min_delta as a finite number, got"),
+    "min_delta": (fitted(patience=1, min_delta=jnp.nan), ValueError, "fit: expected min_delta as a number, got nan"),
     "shuffle": (fitted(shuffle="no"), TypeError, "fit: expected shuffle as True or False, got str 'no'"),
     "keep_best": (fitted(keep_best=1), TypeError, "fit: expected keep_best as True or False, got int 1"),
-    "patience": (fitted(patience=True), TypeError, "fit: expected patience as an integer, got bool True"),
+    "patience": (fitted(patience=True), TypeError, "fit: expected patience as a whole number or None, got bool True"),
 }
