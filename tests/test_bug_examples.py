@@ -13,7 +13,7 @@ from load_example import EXAMPLES, load
 
 import purenet as pn
 
-BUGS = load("find_the_bug")
+BUGS, WRONG = load("find_the_bug"), load("wrong_gradients")
 
 
 @functools.cache
@@ -53,13 +53,13 @@ def test_only_the_faulty_leaf_is_wrong(name: str):
 
 
 def test_right_twins():
-    pn.assert_gradients((BUGS.gate_forward, BUGS.gate_backward), BUGS.GATE_INPUT, params=BUGS.GATE_WEIGHTS)
-    assert float(BUGS.one_weight_at_a_time().split("within ")[1].split()[0]) < 5e-9
+    pn.assert_gradients((WRONG.gate_forward, WRONG.gate_backward), WRONG.GATE_INPUT, params=WRONG.GATE_WEIGHTS)
+    assert float(WRONG.one_weight_at_a_time().split("within ")[1].split()[0]) < 5e-9
 
 
 def test_figures():
-    assert "-5.6607e-08 in float32 and -5.3438e-08 in float64" in BUGS.what_is_lost()
-    assert "12.3-fold" in BUGS.descent()
+    assert "-5.6607e-08 in float32 and -5.3438e-08 in float64" in WRONG.what_is_lost()
+    assert "12.3-fold" in WRONG.descent()
     assert "2 / 213.4 = 0.00937" in find("learning_rate").why
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 from ...combine import parallel
 from ...constructor import constructor
 from ...layer import Layer
-
-FORWARD = ("rnn", "gru", "lstm")
-REVERSED = tuple(f"reversed_{name}" for name in FORWARD)
+from .sequence import FORWARD, REVERSED
 
 
 @constructor
@@ -23,7 +21,7 @@ def bidirectional(forward_layer: Layer, backward_layer: Layer) -> Layer:
     `bidirectional(lstm(64), lstm(64, reverse=True))`; parameters {"forward": ..., "backward": ...}. x may be a pair
     (inputs, lengths): each example's backward layer starts at its own end.
     """
-    if forward_layer.name in REVERSED or backward_layer.name in FORWARD:
+    if forward_layer.kind is REVERSED or backward_layer.kind is FORWARD:
         raise ValueError(
             "bidirectional: expected a layer and then one with reverse=True, "
             f"got {forward_layer.name} and {backward_layer.name}"

@@ -80,7 +80,8 @@ def lstm(
 
     x may be a pair (inputs, lengths) with integer lengths [...]: past an example's length its states stay, and outputs
     and input gradients are zero; with `reverse` each example starts at its own end. `last_only` returns the state
-    after the last step, [..., features]. States start at zero; with `stateful` they live in the layer's state and
+    after the last step, [..., features]. y comes without the lengths: layers on top of each other that all need them
+    are `stacked_rnn`, not `serial`. States start at zero; with `stateful` they live in the layer's state and
     carry over from one call of `forward` to the next, without gradient (truncated back-propagation through time),
     and `predict` starts from them. The batch is then that of `init`; to restart, set the state to zeros.
 

@@ -12,11 +12,14 @@ from jax.nn.initializers import Initializer
 
 from ...annotations import Array, PyTree
 from ...errors import LayerTypeError, LayerValueError, layer_scope
-from ...layer import Key, Layer, Residuals, Shaped, State, is_stateless
+from ...layer import Key, Kind, Layer, Residuals, Shaped, State, is_stateless
 from ...precision import wide_dtype
 from ...validation import check_floating, describe
 from ..checks import check_names, check_range
 from .through_time import Carry, Cell, Lengths, Params, backward_through_time, forward_through_time
+
+# From the first step to the last, and back.
+FORWARD, REVERSED = Kind("recurrent"), Kind("recurrent, reversed")
 
 
 class Weights(NamedTuple):
@@ -140,6 +143,7 @@ def recurrent_layer(
         needs=("x",) if last_only else ("x", "y"),
         name=path,
         keeps=keeps + ("gates",) * (keep == "gates") + ("states",) * last_only + ("carry",) * stateful,
+        kind=REVERSED if reverse else FORWARD,
         rules={} if reverse else {"decode": decode},
     )
 
