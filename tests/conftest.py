@@ -7,6 +7,7 @@ the catalogue, else those of one file.
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from compile_flags import FLAGS
@@ -20,6 +21,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_legacy_prng_key", "error")
 jax.config.update("jax_debug_key_reuse", True)
+
+# Compiled programs are kept, so that a second run takes half the time: in pytest's cache, `--cache-clear` empties it.
+# A folder for each process, since JAX writes its files without a lock.
+PROGRAMS = Path(__file__).parent.parent / ".pytest_cache/d/programs" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 TABLES = ("properties", "errors", "activations", "summary", "guide", "docs", "diagnosis")

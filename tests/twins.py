@@ -60,16 +60,17 @@ class Twin:
     def pulled(self) -> Any:
         return self.compiled_pull(*self.arguments)
 
-    def along(self, pull: Any) -> Any:
-        """The Hessian-vector product: forward mode in a direction of parameters and input."""
+    @property
+    def second_order(self) -> Any:
+        """Hessian-vector products, by hand and by jax.vjp: forward mode in a direction of parameters and input."""
         inexact, rest = split_floating((self.params, self.x))
 
-        def gradient(inexact: Any) -> Any:
+        def gradients(inexact: Any) -> Any:
             params, x = join(inexact, rest)
-            return jax.tree.leaves(pull(params, self.state, x, self.dy)[1])
+            return [pull(params, self.state, x, self.dy)[1] for pull in (self.pull, self.pull_by_autodiff)]
 
         direction = [np.sin(3 * np.asarray(leaf)) for leaf in inexact]
-        return self.jit(lambda *point: jax.jvp(gradient, *point)[1])((inexact,), (direction,))
+        return self.jit(lambda *point: jax.jvp(gradients, *point)[1])((inexact,), (direction,))
 
     @functools.cached_property
     def together(self) -> Any:
