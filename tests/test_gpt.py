@@ -307,7 +307,7 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "expected rope_type .*, got 'yarn'"),
         ({"hidden_size": "64"}, r"config.json: .*"),
         ({"num_attention_heads": 0}, r"config.json: .*"),
-        ({"num_hidden_layers": None}, r"config.json: .*blocks of at least 1, got None"),
+        ({"num_hidden_layers": None}, r"config.json: .*blocks as a whole number, got NoneType None"),
         ({"sliding_window": "wide"}, r"config.json: .*"),
         ({"rope_scaling": 3}, r"config.json: .*"),
         ({"hidden_act": ["silu"]}, r"config.json: .*"),
