@@ -1,7 +1,9 @@
-"""Finite differences as the arbiter, when your gradient and jax.grad disagree.
+"""Finite differences: the second leg of a gradient that agrees with jax.grad, the arbiter of one that does not.
 
-Along the direction in which the two differ most, the forward itself decides: a five-point stencil in float64, at a
-ladder of steps; the step whose neighbour changes it least is taken, and that change is its error estimate.
+Of two gradients that differ the forward itself decides, along the direction in which they differ most: a five-point
+stencil in float64, at a ladder of steps; the step whose neighbour changes it least is taken, and that change is its
+error estimate. A gradient that agrees is compared with two values of the forward, along one random direction a leaf,
+and with the stencil only where those disagree.
 Fornberg, *Generation of finite difference formulas on arbitrarily spaced grids* (1988).
 """
 
@@ -13,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .vocabulary import norm
+from .vocabulary import JAX, norm
 
 LADDER = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+QUICK, AGREES = 1e-5, 1e-4  # the step of two values, relative to the leaf, and how well they must agree
 
-YOURS, JAX, NEITHER = "yours", "jax.grad", "neither"
+YOURS, NEITHER = "yours", "neither"
 
 
 class Ruling(NamedTuple):
@@ -47,16 +50,45 @@ def arbitrate(
     return Ruling(JAX if agrees else NEITHER, error / gap)
 
 
-def slope_along(
-    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, direction: Any
+def sides(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, direction: Any, middle: float
 ) -> tuple[float, float]:
-    """(derivative of <dy, forward> along a direction of leaf i, its error)."""
-    size = max(float(np.sqrt(np.mean(np.square(np.asarray(leaves[i]))))), 1e-3) * np.sqrt(np.size(direction))
+    """The slopes below and above leaf i along a direction, from two values of the forward and <dy, y> itself."""
+    step, value = QUICK * size_along(leaves[i], direction), value_along(forward, leaves, dys, i, direction)
+    return (middle - value(-step)) / step, (value(step) - middle) / step
+
+
+def contradicted(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, gradient: Any, direction: Any
+) -> tuple[float, float] | None:
+    """(the forward's slope along a direction of leaf i, the gradient's) where they differ for certain; else None."""
+    claimed = float(np.sum(direction * gradient))
+    slope, error = slope_along(forward, leaves, dys, i, direction)
+    close = abs(slope - claimed) <= max(100 * error, AGREES * max(abs(claimed), abs(slope)))
+    return None if close or not np.isfinite(slope) else (slope, claimed)
+
+
+def size_along(leaf: Any, direction: Any) -> float:
+    return max(float(np.sqrt(np.mean(np.square(np.asarray(leaf))))), 1e-3) * float(np.sqrt(np.size(direction)))
+
+
+def value_along(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, direction: Any
+) -> Callable[[float], float]:
+    """<dy, forward> as a function of the step in a direction of leaf i."""
 
     def value(step: float) -> float:
         moved = [leaf + step * direction if k == i else leaf for k, leaf in enumerate(leaves)]
         return sum(float(np.sum(np.asarray(y) * dy)) for y, dy in zip(forward(*moved), dys, strict=True))
 
+    return value
+
+
+def slope_along(
+    forward: Callable[..., list[Any]], leaves: Sequence[Any], dys: Sequence[Any], i: int, direction: Any
+) -> tuple[float, float]:
+    """(derivative of <dy, forward> along a direction of leaf i, its error)."""
+    size, value = size_along(leaves[i], direction), value_along(forward, leaves, dys, i, direction)
     found = []
     for rung in LADDER:
         h = rung * size

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
+from .arguments import spread
 from .examine import examine
 from .points import draw_like, probe_params, require_floats
 from .precision import in_dtype
@@ -94,8 +95,11 @@ def prepared(
 ) -> tuple[Target, Probe]:
     """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
     params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
+    way = ""
+    if params is None and callable(target) and (arguments := spread(reference or target, x)) is not None:
+        way, params, x = "by name" if isinstance(x, dict) else "by position", arguments, ()
     x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
-    subject = as_target(target, run_key, x, reference=reference, has_params=params is not None)
+    subject = as_target(target, run_key, x, reference=reference, has_params=params is not None and not way, spread=way)
     params = probe_params(subject, params, x, params_key)
     require_floats("check", (params, x), "x or params")
     return subject, make_probe(subject, params, x, cotangent_key)

@@ -10,29 +10,32 @@ import numpy as np
 
 from ..errors import LayerError
 from ..layer import Layer
-from .arbiter import JAX, YOURS, Ruling, arbitrate
+from .arbiter import YOURS, Ruling, arbitrate
 from .compare import Expected, compare_all, expect
 from .diagnose.evidence import Evidence, Point
 from .diagnose.linearity import is_linear
 from .diagnose.search import diagnose
 from .finite import first_not_finite
+from .kinks import kink_note
 from .localise import Blame, localise
 from .points import join_inexact, moved, split_inexact
 from .precision import single_precision
-from .probe import Probe, as_arrays, make_probe
+from .probe import Probe, as_arrays, as_cotangents, make_probe
 from .program.record import record
 from .program.sweep import gradients, sweep
 from .purity import purity, twice
 from .report import LayerReport, Report
+from .second_leg import second_leg
 from .structure import align
 from .target import Target, layer_at
-from .vocabulary import PASS, UNRESOLVED, VACUOUS, WORST_FIRST, WRONG, Diagnosis, LeafReport, norm
+from .vocabulary import JAX, PASS, UNRESOLVED, VACUOUS, WORST_FIRST, WRONG, Diagnosis, LeafReport, norm
 
 POINTS = 3
 OPAQUE = (
     "the forward could not be looked into (an operation that runs elsewhere, too many steps, or a derivative rule of "
     "its own): only what the gradients themselves show was tried"
 )
+BY_DIFFERENCES = "jax.grad cannot differentiate the forward: the reference is its differences, right to about 1e-8"
 MOVES = 0.05
 LARGE = 1024.0  # a power of two, so that the larger cotangent rounds as the own one does
 
@@ -51,10 +54,12 @@ def examine(target: Target, probe: Probe, *, seed: int = 0, explain: bool = True
     candidate, structural = align(probe, returned, reference)
     expected = expect(probe, reference, seed)
     leaves = compare_all(expected, candidate)
-    findings += structural + primal(own_outputs, outputs) + not_linear(probe, expected, leaves, candidate)
-    report = Report(probe.name, leaves, tuple(findings), arrays=tuple(zip(candidate, reference, strict=True)))
+    findings += structural + not_linear(probe, expected, leaves, candidate)
+    findings += primal(own_outputs, outputs) if pure else []  # a gradient function has no forward of its own
+    arrays, notes = tuple(zip(candidate, reference, strict=True)), (BY_DIFFERENCES,) * (probe.against != JAX)
+    report = Report(probe.name, leaves, tuple(findings), notes=notes, arrays=arrays, against=probe.against)
     if report.verdict in (PASS, VACUOUS):
-        return report
+        return second_leg(probe, report, candidate, outputs, seed) if probe.against == JAX else report
     return explained(target, probe, report, candidate, reference, explain)
 
 
@@ -120,10 +125,16 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
     """Precision, finite differences and the diagnosis, for what is wrong in a report."""
     leaves, findings, notes = list(report.leaves), list(report.diagnoses), list(report.notes)
     bad = [i for i, leaf in enumerate(leaves) if leaf.verdict == WRONG and candidate[i] is not None]
+    unsure = [i for i, leaf in enumerate(leaves) if leaf.verdict == UNRESOLVED and candidate[i] is not None]
+    for i in bad + unsure:
+        if note := kink_note(probe, i, candidate[i], reference[i]):
+            leaves[i] = leaves[i]._replace(verdict=PASS)
+            notes.append(note)
+    bad = [i for i in bad if leaves[i].verdict == WRONG]
     for i in bad:
         if single_precision(probe, i, candidate[i], reference[i]):
             leaves[i] = leaves[i]._replace(verdict="PRECISION")
-            findings = [d for d in findings if d.kind != "not_linear"] + [precision_finding(probe.names[i])]
+            findings = [precision_finding(probe.names[i]), *(d for d in findings if d.kind != "not_linear")]
     bad = [i for i in bad if leaves[i].verdict == WRONG]
     unfinished = [i for i in bad if not np.all(np.isfinite(candidate[i])) or not np.all(np.isfinite(reference[i]))]
     for i in unfinished:
@@ -132,23 +143,25 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
     bad = [i for i in bad if i not in unfinished]
     if bad:
         rulings = [
-            (i, arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate[i], reference[i])) for i in bad[:4]
+            (i, arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate[i], reference[i]))
+            for i in bad[:4]
+            if probe.against == JAX
         ]
         for i, ruling in rulings:
             if ruling.side == YOURS:
                 leaves[i] = leaves[i]._replace(verdict=UNRESOLVED)
         notes += arbiter_notes(probe, rulings)
         if explain:
-            findings = [d for d in findings if d.kind != "not_linear"]
             evidence = gather(probe, candidate, reference, bad)
-            findings += diagnose(evidence)
+            last = [d for d in findings if d.kind == "wrong_dtype"]  # single precision is not what is wrong here
+            findings = [d for d in findings if d.kind not in ("not_linear", "wrong_dtype")]
+            findings += [*diagnose(evidence), *last]
             notes += [OPAQUE] * (evidence.first.program is None)
     return report._replace(leaves=tuple(leaves), diagnoses=tuple(findings), notes=tuple(notes))
 
 
 def precision_finding(name: str) -> Diagnosis:
-    text = f"your gradient of {name} is right as a formula: the error is what low precision makes, jax.grad in "
-    text += "low precision is off by as much"
+    text = f"your gradient of {name} is right as a formula: the error is what low precision makes"
     fix = "keep the dtype of the arguments: look for a cast, or a constant array, of a lower precision"
     return Diagnosis("low_precision", text, fix, 0.0, (name,), rank=0.1)
 
@@ -276,7 +289,7 @@ def inside(target: Target, probe: Probe, report: Report, error: LayerError | Non
     assert target.layer is not None
     params, x = join_inexact(probe.leaves, split_inexact(probe.trees)[1])
     shapes = jax.eval_shape(lambda: target.reference(params, x))
-    dy = jax.tree.unflatten(jax.tree.structure(shapes), probe.dys)
+    dy = as_cotangents(shapes, probe.dys)
     blamed = localise(target.layer, params, target.state, x, target.key, dy, agrees)
     layers = tuple(layer_report(blame, explain) for blame in blamed)
     if not layers:

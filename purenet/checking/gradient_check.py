@@ -15,11 +15,11 @@ from ..validation import describe
 from .check import conclude, double
 from .examine import examine
 from .points import draw_like, join_inexact, label_tree, require_floats, split_inexact
-from .probe import Probe, compiled
+from .probe import Probe, compiled, readable, reference_of
 from .rate import stable_rate
 from .report import Report
 from .target import Target
-from .vocabulary import PASS
+from .vocabulary import JAX, PASS
 
 
 def check_gradient(
@@ -79,19 +79,12 @@ def gradient_probe(
             complete[k] = argument
         return complete
 
-    def forward(*leaves: Any) -> list[Any]:
-        return [value(*full(list(leaves)))]
-
-    def reference(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], list[Any]]:
-        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
-        return y, pull([jnp.asarray(dys[0], y[0].dtype)])[0]
+    read = readable(lambda *leaves: value(*full(list(leaves))), leaves)
+    shape, forward = check_scalar(read.shapes), read.forward
 
     def candidate(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], Any]:
         return forward(*leaves), ((), gradient(*full(leaves)))
 
-    shape = jax.eval_shape(lambda leaves: forward(*leaves), leaves)[0]
-    if shape.shape != () or not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise TypeError(f"check_gradient: expected a scalar from value, got {describe(shape)}")
     titles = argument_names(value, len(args))
     names = tuple(name for k in chosen for name in label_tree(args[k], titles[k], f"{titles[k]}."))
     data = tuple(
@@ -100,11 +93,18 @@ def gradient_probe(
         if k not in chosen
         for name, leaf in zip(label_tree(argument, titles[k], f"{titles[k]}."), split_inexact(argument)[0], strict=True)
     )
-    run = compiled(candidate), compiled(reference)
     name = getattr(gradient, "__name__", "gradient")
     dys = [jnp.ones((), shape.dtype)]
+    reference, against = reference_of(forward, leaves, dys, name)
+    run = compiled(candidate), compiled(reference) if against == JAX else reference
     plain, tree = (candidate, reference), ((), checked)
-    return Probe(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data)
+    return Probe(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data, against)
+
+
+def check_scalar(shape: Any) -> jax.ShapeDtypeStruct:
+    if getattr(shape, "shape", None) != () or not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise TypeError(f"check_gradient: expected a scalar from value, got {describe(shape)}")
+    return shape
 
 
 def argument_names(value: Callable[..., Any], count: int) -> list[str]:

@@ -16,9 +16,9 @@ from jax.core import Tracer
 
 from ..annotations import PyTree
 from .points import join_inexact, split_inexact
-from .probe import CANNOT_TRACE, Probe
+from .probe import Probe, as_cotangents
 from .target import Target
-from .vocabulary import Diagnosis
+from .vocabulary import CANNOT_TRACE, Diagnosis
 
 
 class LeftBehind(Exception):
@@ -38,17 +38,16 @@ def purity(target: Target, probe: Probe) -> list[Diagnosis]:
             fix = "take randomness from a key that is passed in, and change nothing outside (no counters, no np.random)"
             return [Diagnosis("impure_forward", text, fix, 0.0, rank=0.0)]
         return backward_purity(target, probe, forward, fixed)
-    except CANNOT_TRACE:
+    except Exception:  # NumPy takes no tracer, whichever way it says so
         return twice(probe)
 
 
 def backward_purity(target: Target, probe: Probe, forward: Callable[..., Any], fixed: Any) -> list[Diagnosis]:
     try:
         y, saved = jax.eval_shape(forward, probe.leaves)
-        y_tree = jax.tree.structure(y)
 
         def backward(leaves: list, y: PyTree, saved: PyTree, dys: list) -> Any:
-            return target.backward(*join_inexact(leaves, fixed), y, saved, jax.tree.unflatten(y_tree, dys))
+            return target.backward(*join_inexact(leaves, fixed), y, saved, as_cotangents(y, dys))
 
         if same_trace(backward, probe.leaves, y, saved, probe.dys):
             return []

@@ -37,7 +37,8 @@ class Report(NamedTuple):
     """The result of a check. It has no truth value: look at `verdict`, `leaves`, `layers` or `diagnoses`.
 
     `layers` are the layers to blame in a network; `diagnoses` explain a target that has no parts; `notes` are
-    sentences about the check itself. `arrays` holds (yours, jax.grad's) of each leaf, for `plot`.
+    sentences about the check itself. `arrays` holds (yours, the reference's) of each leaf, for `plot`; `against` names
+    the reference, jax.grad or differences.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Report(NamedTuple):
     layers: tuple[LayerReport, ...] = ()
     notes: tuple[str, ...] = ()
     arrays: tuple[tuple[Any, Any], ...] = ()
+    against: str = "jax.grad"
 
     @property
     def verdict(self) -> str:
@@ -61,7 +63,7 @@ class Report(NamedTuple):
         raise TypeError("a check's report has no truth value: purenet.check raises GradientError when a leaf is wrong")
 
     def __str__(self) -> str:
-        parts = [self.summary, table(self.leaves)]
+        parts = [self.summary, table(self.leaves, self.against)]
         for layer in self.layers:
             parts += ["", layer_text(layer, same_table=layer.path == self.name)]
         parts += [explanation(self.diagnoses), *(wrap("note: ", note) for note in self.notes)]
@@ -174,11 +176,11 @@ def wrap(head: str, text: str) -> str:
     return textwrap.fill(head + text, WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False)
 
 
-def table(leaves: tuple[LeafReport, ...] | list[LeafReport]) -> str:
+def table(leaves: tuple[LeafReport, ...] | list[LeafReport], against: str = "jax.grad") -> str:
     order = sorted(leaves, key=lambda leaf: WORST_FIRST.index(leaf.verdict))
     shown = order if len(order) <= MOST_ROWS else order[: MOST_ROWS - 1]
     chosen = [leaf for leaf in leaves if any(leaf is other for other in shown)]
-    rows = [("leaf", "shape", "error", "verdict", "worst at", "yours", "jax.grad")]
+    rows = [("leaf", "shape", "error", "verdict", "worst at", "yours", against)]
     rows += [row(leaf) for leaf in chosen]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip() for cells in rows]

@@ -9,13 +9,13 @@
   `[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other
   one stands for the residuals where forward returns them, and for x where it does not. A pair that forward returns
   is two outputs only where backward reads nothing but x and y, and both are arrays that forward has made.
-- A function with a derivative rule of its own, `f(x)`, `f(params, x)` or `f(*x)`: under `jax.custom_vjp`, whose
-  undecorated function is the reference, or any function beside another one given as `reference`.
+- A function with derivative rules of its own, `f(x)`, `f(params, x)`, `f(*x)` or `f(**x)`: `jax.custom_vjp`,
+  `custom_jvp` or `custom_gradient`, at any depth of jit, vmap, partial, methods and loops. It is compared with itself
+  without these rules, or with another function given as `reference`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,12 +27,13 @@ from ..layer import Layer
 from ..randomness import clone_key
 from ..static import Static
 from ..validation import describe
+from .arguments import call, positional
 
 
 class Target(NamedTuple):
     """`params` as init gives them, or None; `forward(params, x) -> (y, saved)`; `backward(params, x, y, saved, dy)`
     gives (dparams, dx); `reference(params, x) -> y` is what jax.vjp differentiates. `layer`, `state` and `key` for a
-    Layer, to look into its parts."""
+    Layer, to look into its parts. `own_rule`: the reference is the function itself, which has to have a rule."""
 
     name: str
     params: PyTree
@@ -43,25 +44,32 @@ class Target(NamedTuple):
     layer: Layer | None = None
     state: PyTree = ()
     key: jax.Array | None = None
+    own_rule: bool = False
 
 
 def as_target(
-    target: Any, key: jax.Array, x: PyTree, *, reference: Callable[..., Any] | None = None, has_params: bool = True
+    target: Any,
+    key: jax.Array,
+    x: PyTree,
+    *,
+    reference: Callable[..., Any] | None = None,
+    has_params: bool = True,
+    spread: str = "",
 ) -> Target:
     """Give anything that can be checked its one form. Randomness is frozen: every call sees the same key.
 
-    `has_params` says whether the caller passes params, which decides how a function of two arguments is called.
+    `has_params` says whether the caller passes params, which decides how a function of two arguments is called;
+    `spread`: params are all arguments of the function, "by position" or "by name".
     """
     if isinstance(target, Layer):
         return layer_target(target, key, x)
     if isinstance(target, (tuple, list)) and len(target) == 2 and all(map(callable, target)):
         return pair_target(*target)
-    if isinstance(target, jax.custom_vjp) or (callable(target) and reference is not None):
-        return function_target(target, reference or getattr(target, "__wrapped__", target), x, has_params)
-    hint = ": a plain function needs reference=..., the function that jax.grad differentiates" * callable(target)
+    if callable(target):
+        return function_target(target, reference, has_params, spread)
     raise TypeError(
-        "check: expected a Layer, an objective, a pair (forward, backward) or a custom_vjp function, "
-        f"got {describe(target)}{hint}"
+        "check: expected a Layer, an objective, a pair (forward, backward) or a function with a derivative rule of its "
+        f"own, got {describe(target)}"
     )
 
 
@@ -143,32 +151,35 @@ def two(result: Any) -> tuple[PyTree, PyTree]:
     return result[0], result[1]
 
 
-def function_target(function: Callable[..., Any], reference: Callable[..., Any], x: PyTree, has_params: bool) -> Target:
+def function_target(
+    function: Callable[..., Any], reference: Callable[..., Any] | None, has_params: bool, spread: str
+) -> Target:
     """A function with derivative rules of its own, beside the function that it should be the derivative of."""
-    count = len(positional(reference))
-    spread = not has_params and isinstance(x, tuple) and count == len(x) and count > 1
-    if not spread and count != 1 + has_params:
+    required = positional(reference or function)
+    if not spread and len(required) not in (has_params, 1 + has_params):
         form = "f(params, x)" if has_params else "f(x), or f(*x) with x a tuple of all arguments"
-        raise TypeError(f"check: expected {form}, got {count} arguments: {', '.join(positional(reference))}")
+        raise TypeError(f"check: expected {form}, got {len(required)} arguments: {', '.join(required)}")
 
-    def call(f: Callable[..., Any], params: PyTree, x: PyTree) -> PyTree:
-        return f(params, x) if has_params else f(*x) if spread else f(x)
+    def run(f: Callable[..., Any], params: PyTree, x: PyTree) -> PyTree:
+        if spread:
+            return call(f, params, by_name=spread == "by name")
+        return f(params, x) if has_params else f(x)
 
     def forward(params: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
-        return jax.vjp(lambda params, x: call(function, params, x), params, x)
+        return jax.vjp(lambda params, x: run(function, params, x), params, x)
 
     def backward(params: PyTree, x: PyTree, y: PyTree, pull: Any, dy: PyTree) -> tuple[PyTree, PyTree]:
         return jax.tree.map(lambda leaf: None if leaf.dtype == jax.dtypes.float0 else leaf, pull(dy))
 
+    undecorated = reference or (function.__wrapped__ if isinstance(function, jax.custom_vjp) else function)
     name = getattr(function, "__name__", "function")
-    return Target(name, None, forward, backward, lambda params, x: call(reference, params, x), has_params)
-
-
-def positional(function: Callable[..., Any]) -> list[str]:
-    """Names of the positional arguments without a default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError as error:
-        raise TypeError(f"check: cannot read the arguments of {function!r}: wrap it in a def or lambda") from error
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
+    own_rule = undecorated is function and not isinstance(function, jax.custom_jvp)
+    return Target(
+        name,
+        None,
+        forward,
+        backward,
+        lambda params, x: run(undecorated, params, x),
+        has_params or bool(spread),
+        own_rule=own_rule,
+    )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+JAX, DIFFERENCES = "jax.grad", "differences"  # what a gradient is compared with
+CANNOT_TRACE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNRESOLVED", "VACUOUS"
 WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
 

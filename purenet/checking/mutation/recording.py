@@ -13,11 +13,12 @@ import numpy as np
 from ...annotations import PyTree
 from ...validation import leaves_with_paths
 from ..points import join_inexact, split_inexact
-from ..probe import CANNOT_TRACE, Probe
+from ..probe import Probe, as_cotangents
 from ..program.record import MOST_STEPS, Program, Step, TooLong, as_value, is_floating, record
 from ..program.rules import MOVES, Rule
 from ..program.source import UNKNOWN, op_name, shorten
 from ..target import Target
+from ..vocabulary import CANNOT_TRACE
 
 EQUIVALENT = 1e-12
 DRAWS = ("random_", "threefry")
@@ -70,7 +71,8 @@ def backward_of(target: Target, probe: Probe, y: PyTree, saved: PyTree) -> Calla
     def backward(*arguments: Any) -> list[Any]:
         rest = iter(arguments)
         leaves, ys, arrays = (list(islice(rest, n)) for n in (len(probe.leaves), y_tree.num_leaves, len(kept)))
-        y, dy = jax.tree.unflatten(y_tree, ys), jax.tree.unflatten(y_tree, list(rest))
+        y = jax.tree.unflatten(y_tree, ys)
+        dy = as_cotangents(y, list(rest))
         return floating_leaves(target.backward(*join_inexact(leaves, fixed), y, join_saved(arrays), dy))
 
     return backward

@@ -1,0 +1,77 @@
+"""How a function with derivative rules of its own is called: f(x), f(params, x), f(*x) or f(**x).
+
+Where x is several arguments, each leaf carries its argument's own name, and what is no array (an axis, a mode, a
+function) stays as it is: a Python integer is one, a float is not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..annotations import PyTree
+from ..static import Static
+from .vocabulary import CANNOT_TRACE
+
+PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        raise TypeError(f"check: cannot read the arguments of {function!r}: wrap it in a def or lambda") from error
+
+
+def positional(function: Callable[..., Any]) -> list[str]:
+    """Names of the positional arguments without a default."""
+    return [p.name for p in parameters_of(function) if p.kind in PLAIN and p.default is inspect.Parameter.empty]
+
+
+def spread(function: Callable[..., Any], x: PyTree) -> OrderedDict[str, Any] | None:
+    """The arguments by name where x is a tuple or a dict of all of them; None where x is the one argument."""
+    parameters = parameters_of(function)
+    plain = [p.name for p in parameters if p.kind in PLAIN]
+    required, rest = positional(function), [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
+    if type(x) is dict:
+        names = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        fits = set(required) <= set(x) and (set(x) <= names or any(p.kind is p.VAR_KEYWORD for p in parameters))
+        return as_static(x.items()) if fits and not takes_whole(function, x, required) else None
+    if type(x) is not tuple or not len(required) <= len(x) <= (len(x) if rest else len(plain)):
+        return None
+    if takes_whole(function, x, required):
+        return None
+    names = plain[: len(x)] + [f"{rest[0]}[{k}]" for k in range(len(x) - len(plain))] if rest else plain
+    return as_static(zip(names, x, strict=False))
+
+
+def takes_whole(function: Callable[..., Any], x: PyTree, required: list[str]) -> bool:
+    """Whether x is the one argument of a function whose others have defaults."""
+    if len(required) != 1:
+        return False
+    try:
+        jax.eval_shape(function, x)
+    except CANNOT_TRACE:
+        return True
+    except Exception:  # whatever a function raises that was given its arguments as one
+        return False
+    return True
+
+
+def as_static(items: Any) -> OrderedDict[str, Any]:
+    return OrderedDict((name, Static(value) if is_static(value) else value) for name, value in items)
+
+
+def is_static(value: Any) -> bool:
+    plain = value is None or isinstance(value, (str, bytes, bool, int, np.dtype, type))
+    return plain or (callable(value) and all(leaf is value for leaf in jax.tree.leaves(value)))
+
+
+def call(function: Callable[..., Any], arguments: OrderedDict[str, Any], by_name: bool) -> Any:
+    values = {name: value.value if isinstance(value, Static) else value for name, value in arguments.items()}
+    return function(**values) if by_name else function(*values.values())

@@ -1,0 +1,129 @@
+"""A function without the derivative rules inside it: what jax.grad would differentiate if nobody had written any.
+
+A reference that shares a rule with what is checked proves nothing about that rule. So every `custom_vjp` and
+`custom_jvp` in the program, at any depth of jit, scan, cond, while, vmap and checkpoint, is replaced by the function
+that it is a rule of. JAX's own rules (relu, logsumexp) stay, and so does `scale_gradient`, whose rule is its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+from jax import lax
+
+from ...combine.scale_gradient import scale_gradient_forward
+from .record import CALLS, bind_params, inner, scan_counts
+
+RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
+SCALING = scale_gradient_forward.__wrapped__.__code__.co_filename
+KEPT = (str(Path(jax.__file__).parent), SCALING)
+
+
+def without_rules(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of arrays with no rule of the caller's inside."""
+
+    def stripped(*args: Any) -> Any:
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+        if not has_rules(closed.jaxpr):
+            return function(*args)
+        leaves = evaluate(closed.jaxpr, closed.consts, jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+    return stripped
+
+
+def has_rules(jaxpr: Any) -> bool:
+    return any(holds_rule(equation) for equation in jaxpr.eqns)
+
+
+def holds_rule(equation: Any) -> bool:
+    """Whether an equation is a derivative rule of the caller's, or has one inside."""
+    if equation.primitive.name in RULES:
+        return not file_of(equation).startswith(KEPT) or any(map(has_rules, programs_in(equation.params)))
+    return any(map(has_rules, programs_in(equation.params)))
+
+
+def stops_gradients(jaxpr: Any) -> bool:
+    """Whether the program has a stop_gradient or a scale_gradient, which are meant."""
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "stop_gradient" or (name in RULES and file_of(equation) == SCALING):
+            return True
+        if any(map(stops_gradients, programs_in(equation.params))):
+            return True
+    return False
+
+
+def file_of(equation: Any) -> str:
+    """Where the function stands that a rule is a rule of."""
+    return str(inner(equation.params).jaxpr.debug_info.func_filename or "")
+
+
+def programs_in(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for each in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(each, (jex.Jaxpr, jex.ClosedJaxpr)):
+                yield each.jaxpr if isinstance(each, jex.ClosedJaxpr) else each
+
+
+def evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
+    """Run a program, its rules left out."""
+    values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, jex.Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        results = run(equation, [read(variable) for variable in equation.invars])
+        values |= dict(zip(equation.outvars, results, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def run(equation: Any, operands: list[Any]) -> list[Any]:
+    name = equation.primitive.name
+    if holds_rule(equation):
+        if name in REWRITTEN:
+            return REWRITTEN[name](equation, operands)
+        if name in CALLS and (called := inner(equation.params)) is not None:
+            return evaluate(called.jaxpr, called.consts, operands)
+    results = equation.primitive.bind(*operands, **bind_params(equation))
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
+def run_scan(equation: Any, operands: list[Any]) -> list[Any]:
+    consts, carried = scan_counts(equation)
+    body, params = inner(equation.params), equation.params
+    shared, start, stacked = operands[:consts], operands[consts : consts + carried], operands[consts + carried :]
+
+    def step(carry: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
+        results = evaluate(body.jaxpr, body.consts, [*shared, *carry, *now])
+        return results[:carried], results[carried:]
+
+    last, each = lax.scan(step, start, stacked, length=params["length"], reverse=params["reverse"])
+    return [*last, *each]
+
+
+def run_cond(equation: Any, operands: list[Any]) -> list[Any]:
+    def taken(branch: Any) -> Callable[..., list[Any]]:
+        return lambda *given: evaluate(branch.jaxpr, branch.consts, given)
+
+    return lax.switch(operands[0], [taken(branch) for branch in equation.params["branches"]], *operands[1:])
+
+
+def run_while(equation: Any, operands: list[Any]) -> list[Any]:
+    params = equation.params
+    test, body = params["cond_jaxpr"], params["body_jaxpr"]
+    tests, shared = params["cond_nconsts"], params["body_nconsts"]
+    asked, given, start = operands[:tests], operands[tests : tests + shared], operands[tests + shared :]
+    return lax.while_loop(
+        lambda state: evaluate(test.jaxpr, test.consts, [*asked, *state])[0],
+        lambda state: evaluate(body.jaxpr, body.consts, [*given, *state]),
+        start,
+    )
+
+
+REWRITTEN = {"scan": run_scan, "cond": run_cond, "while": run_while}
