@@ -1,9 +1,10 @@
 """purenet.check: is the hand-written gradient right, and if not, which mistake is it?
 
 Your backward and `jax.vjp` of the forward see the same parameters, input, randomness and random cotangent, in
-float64, whatever the caller's settings, which stay as they are. Where they agree that is all: one forward, one
-backward and one vjp. Where they do not, the layer is found (`localise`), finite differences say who is right
-(`arbiter`), and the mistake is looked for (`diagnose`).
+float64, whatever the caller's settings, which stay as they are. The forward is stripped of the derivative rules inside
+it (`program/stripped`). Where the two agree, two more values of the forward a leaf have to agree as well
+(`second_leg`). Where they do not, the layer is found (`localise`), finite differences say who is right (`arbiter`), and
+the mistake is looked for (`diagnose`).
 """
 
 from __future__ import annotations
@@ -53,13 +54,14 @@ def check(
 ) -> Report:
     """Check a hand-written backward pass against jax.grad, and name the mistake if there is one.
 
-    - `target`: a Layer, a network, an objective, a pair of functions `(forward, backward)`, or a function with its
-      own derivative rule (`jax.custom_vjp`); see `purenet.checking.target` for the forms.
+    - `target`: a Layer, a network, an objective, a pair of functions `(forward, backward)`, in JAX or in NumPy, or a
+      function with derivative rules of its own anywhere inside; see `purenet.checking.target` for the forms.
     - `x`: the input, or `jax.ShapeDtypeStruct`s for which random values are drawn; for an objective the pair
-      (inputs, targets). Without it random values [5, 7] are drawn.
+      (inputs, targets); for a function of several arguments a tuple or a dict of them, among which what is no array
+      stays as it is. Without it random values [5, 7] are drawn.
     - `params`: the parameters; without it those of `init`, moved at random so that no scale is 1 and no bias is 0.
-    - `reference`: the function jax.grad differentiates, for a function with its own rule; by default the
-      undecorated one.
+    - `reference`: the function jax.grad differentiates, for a function with its own rule; by default the function
+      itself without the rules inside.
     - `dtype`: also compare the accuracy in this dtype, yours beside jax.grad's: PRECISION where yours is four times
       worse.
     - `learning_rate`: of plain gradient descent on an objective: notes say the largest stable one.
@@ -74,6 +76,10 @@ def check(
                     against jax.grad
         VACUOUS     the true gradient is zero, or no more than the rounding of terms that cancel, and so is yours: the
                     leaf proves nothing
+
+    Where jax.grad cannot differentiate the forward (NumPy, SciPy, callbacks, `while_loop`), differences of it are the
+    reference, for at most 4,000 numbers, and PASS is right to 1e-6. At a kink, such as relu at 0, every value between
+    the slopes to both sides is right, and a note says so.
 
     Returns the report. Raises `GradientError` (which prints the report) if a leaf is WRONG, UNRESOLVED or PRECISION,
     ValueError if there is nothing to compare (no floating numbers in x and params) or the forward is not finite at the

@@ -35,7 +35,8 @@ def check_gradient(
     """Check `gradient(*args)` against jax.grad of the scalar function `value(*args)`, and name the mistake.
 
     `gradient` returns what `jax.grad(value, argnums)` would: the gradient of one argument, or a tuple for several. It
-    may be plain Python or NumPy; it is called with float64 arguments. `value` must be a JAX function.
+    may be plain Python or NumPy; it is called with float64 arguments. So may `value`, whose differences are then the
+    reference.
     `learning_rate`, `explain`, `seed` and `verbose` are those of `purenet.check`, and so is what is raised.
     """
     if not callable(gradient) or not callable(value):
