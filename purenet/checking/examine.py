@@ -134,7 +134,7 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
     for i in bad:
         if single_precision(probe, i, candidate[i], reference[i]):
             leaves[i] = leaves[i]._replace(verdict="PRECISION")
-            findings = [precision_finding(probe.names[i]), *(d for d in findings if d.kind != "not_linear")]
+            findings = [d for d in findings if d.kind != "not_linear"] + [precision_finding(probe.names[i])]
     bad = [i for i in bad if leaves[i].verdict == WRONG]
     unfinished = [i for i in bad if not np.all(np.isfinite(candidate[i])) or not np.all(np.isfinite(reference[i]))]
     for i in unfinished:

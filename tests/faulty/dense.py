@@ -135,7 +135,7 @@ FAULTS = [
     fault("bias summed over the outputs", ("wrong_shape",), "shape|axis|sum", bias=lambda g, p, x, dy: jnp.sum(dy, 1)),
     fault(
         "bias summed over the outputs, as many as examples",
-        ("wrong_operand", "transposed", "coupling"),
+        ("wrong_operand", "transposed", "coupling", "local_derivative"),
         "axis|transpos|sum|feature",
         params=SQUARE,
         at=normal(7, 7, 7),
