@@ -1,7 +1,7 @@
 """The checker on the table of tests/faulty: every fault found and named, every right twin left alone.
 
-The complete set takes a fixed sample, a first run a few of these; `pytest -m table` runs the whole table, a test a
-subject, and prints how `jax.test_util.check_grads` does on the same rows.
+The complete set takes a fixed sample, a first run a few of these; `pytest -m table -n 0` runs the whole table, a test
+a subject, and prints how `jax.test_util.check_grads` does on the same rows.
 """
 
 from __future__ import annotations

@@ -196,6 +196,14 @@ def test_a_pair_in_numpy_is_checked_by_differences() -> None:
         pn.check((smooth, lambda x, dy: smooth_backward(x, dy, 0.4)), normal(6), verbose=False)
 
 
+def test_what_compares_with_jax_grad_says_that_it_cannot() -> None:
+    with pytest.raises(ValueError, match=r"dtype= compares with jax\.grad, which cannot differentiate smooth"):
+        pn.check((smooth, smooth_backward), normal(6), dtype=jnp.float32, verbose=False)
+    figure = pn.check((smooth, smooth_backward), normal(6), verbose=False).plot()
+    titles = {axes.get_title() for axes in figure.axes}
+    assert {"differences", "|yours - differences|"} <= titles
+
+
 def sinh(slope: Any) -> Any:
     """A forward that runs elsewhere."""
 
@@ -227,6 +235,22 @@ def test_every_value_between_the_slopes_of_a_kink_is_right(pair: Any) -> None:
     report = pn.check(pair, np.array([0.0, 1.0, -1.0]), verbose=False)
     assert report.verdict == "PASS"
     assert "the forward has a kink at x [0]" in report.notes[0]
+
+
+def test_a_kink_in_numpy_is_one_too() -> None:
+    x = np.array([0.0, 1.0, -1.0])
+    report = pn.check((lambda x: np.maximum(x, 0), lambda x, dy: np.asarray(dy) * (x > 0)), x, verbose=False)
+    assert (report.verdict, report.against) == ("PASS", "differences")
+    assert "that of differences" in report.notes[1]
+
+
+def test_a_mistake_of_five_percent_in_bfloat16_is_no_rounding() -> None:
+    def backward(x: Any, dy: Any) -> Any:
+        return (1.05 * dy * jnp.cos(x)).astype(jnp.bfloat16).astype(dy.dtype)
+
+    with pytest.raises(pn.GradientError) as caught:
+        pn.check((jnp.sin, backward), normal(5, 7), verbose=False)
+    assert caught.value.report.verdict == "WRONG"
 
 
 def test_a_kink_hides_nothing() -> None:

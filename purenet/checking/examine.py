@@ -35,7 +35,7 @@ OPAQUE = (
     "the forward could not be looked into (an operation that runs elsewhere, too many steps, or a derivative rule of "
     "its own): only what the gradients themselves show was tried"
 )
-BY_DIFFERENCES = "jax.grad cannot differentiate the forward: the reference is its differences, right to about 1e-8"
+BY_DIFFERENCES = "jax.grad cannot differentiate the forward: the reference is its differences, and PASS means to 1e-6"
 MOVES = 0.05
 LARGE = 1024.0  # a power of two, so that the larger cotangent rounds as the own one does
 

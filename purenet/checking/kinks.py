@@ -22,28 +22,45 @@ MOST = 64  # elements that are looked at; of more, as many drawn
 
 def kink_note(probe: Probe, i: int, candidate: Any, reference: Any) -> str:
     """What to say of leaf i if all of it that differs from jax.grad's is right at a kink; else nothing."""
+    finite = np.where(np.isfinite(reference), np.abs(reference), 0)
+    largest = float(np.max(finite, initial=0.0))
     with np.errstate(all="ignore"):
-        differs = ~(np.abs(candidate - reference) <= 1e-9 * np.max(np.abs(reference), initial=0.0))
-    places = np.argwhere(differs)
-    if not len(places) or not np.all(np.isfinite(candidate)):
+        differs = ~(np.abs(candidate - reference) <= probe.tolerance * largest)
+    places = [tuple(int(n) for n in place) for place in np.argwhere(differs)]
+    if not places or not np.all(np.isfinite(candidate)):
         return ""
-    chosen = np.random.default_rng(0).permutation(len(places))[:MOST]
-    seen = [slopes_at(probe, i, tuple(places[k])) for k in chosen]
-    margin = AGREES * max(np.max(np.abs(slopes)) for slopes in seen) + floor(probe)
-    for k, (below, above) in zip(chosen, seen, strict=True):
-        place = tuple(places[k])
-        bent = abs(above - below) > 10 * margin or not np.isfinite(reference[place])
-        if not bent or not min(below, above) - margin <= candidate[place] <= max(below, above) + margin:
-            return ""
+    chosen = [places[k] for k in np.random.default_rng(0).permutation(len(places))[:MOST]]
+    if not all(is_between(probe, i, place, candidate[place], reference[place], largest) for place in chosen):
+        return ""
     if not right_nearby(probe, i):
         return ""
-    place, (below, above) = tuple(places[chosen[0]]), seen[0]
-    at = f"{probe.names[i]} {[int(n) for n in place]}" if place else probe.names[i]
-    if abs(above - below) <= 10 * margin:
+    place, (below, above) = chosen[0], slopes_at(probe, i, chosen[0])
+    at = f"{probe.names[i]} {list(place)}" if place else probe.names[i]
+    if not np.isfinite(reference[place]) and not is_bent(probe, below, above, largest):
         return f"{probe.against} is not finite at {at}, where yours is the forward's own slope, {above + 0.0:.6g}"
     sides = f"its slope is {below + 0.0:.6g} below and {above + 0.0:.6g} above. Any value between is right"
     values = f"yours is {candidate[place] + 0.0:.6g}, that of {probe.against} {reference[place] + 0.0:.6g}"
     return f"the forward has a kink at {at}: {sides}; {values}"
+
+
+def is_between(probe: Probe, i: int, place: tuple[int, ...], yours: float, reference: float, largest: float) -> bool:
+    """Whether an element of a gradient is between the slopes of a kink, or the slope where the reference has none."""
+    below, above = slopes_at(probe, i, place)
+    by, closer = margin(probe, below, above, largest), slopes_at(probe, i, place, QUICK / 16)
+    if max(abs(closer[0] - below), abs(closer[1] - above)) > 0.1 * max(abs(below), abs(above)) + by:
+        return False  # an infinite slope, which grows as the step shrinks
+    if np.isfinite(reference) and not is_bent(probe, below, above, largest):
+        return False
+    return bool(min(below, above) - by <= yours <= max(below, above) + by)
+
+
+def is_bent(probe: Probe, below: float, above: float, largest: float) -> bool:
+    return abs(above - below) > 10 * margin(probe, below, above, largest)
+
+
+def margin(probe: Probe, below: float, above: float, largest: float) -> float:
+    """How well slopes are known."""
+    return AGREES * max(abs(below), abs(above), largest) + floor(probe)
 
 
 def right_nearby(probe: Probe, i: int) -> bool:
@@ -56,20 +73,15 @@ def right_nearby(probe: Probe, i: int) -> bool:
     reference = as_arrays(probe.reference(leaves, probe.dys)[1])
     candidate = align(probe, probe.candidate(leaves, probe.dys)[1], reference)[0]
     difference = np.inf if candidate[i] is None else norm(candidate[i] - reference[i])
-    return bool(difference <= 1e-9 * norm(reference[i]))
+    return bool(difference <= probe.tolerance * norm(reference[i]))
 
 
-def slopes_at(probe: Probe, i: int, place: tuple[int, ...]) -> tuple[float, float]:
-    """The slopes below and above one element of leaf i."""
-    direction = np.zeros(np.shape(probe.leaves[i]))
-    direction[place] = 1.0
-    return slopes_along(probe, i, direction)
-
-
-def slopes_along(probe: Probe, i: int, direction: Any) -> tuple[float, float]:
-    """The slopes to both sides along a direction of leaf i, by differences that a curvature does not move."""
+def slopes_at(probe: Probe, i: int, place: tuple[int, ...], step: float = QUICK) -> tuple[float, float]:
+    """The slopes below and above one element of leaf i, by differences that a curvature does not move."""
     leaves, dys = as_arrays(probe.leaves), as_arrays(probe.dys)
-    step = QUICK * size_along(leaves[i], np.ones(()))
+    direction = np.zeros(leaves[i].shape)
+    direction[place] = 1.0
+    step *= size_along(leaves[i], np.ones(()))
     value = value_along(probe.forward, leaves, dys, i, direction)
     middle = value(0.0)
     below, above = ((4 * value(h) - value(2 * h) - 3 * middle) / (2 * h) for h in (-step, step))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .vocabulary import PASS, VACUOUS, WORST_FIRST, LeafReport
+from .vocabulary import JAX, PASS, VACUOUS, WORST_FIRST, LeafReport
 
 Arrays = tuple[Any, Any]
 
@@ -38,10 +38,14 @@ class Panel(NamedTuple):
 
 
 def plot_report(
-    summary: str, leaves: Sequence[LeafReport], arrays: Sequence[Arrays], path: str | os.PathLike[str] | None = None
+    summary: str,
+    leaves: Sequence[LeafReport],
+    arrays: Sequence[Arrays],
+    path: str | os.PathLike[str] | None = None,
+    against: str = JAX,
 ) -> Any:
-    """The figure of a report: its first line, its leaves, (yours, jax.grad's) of each; saved if a path is given, in the
-    format that its ending names.
+    """The figure of a report: its first line, its leaves, (yours, the reference's) of each; saved if a path is given,
+    in the format that its ending names. `against` names the reference.
 
     At most six leaves are drawn. A leaf of any rank is folded to two dimensions, the last axis across and the leading
     ones down; of more than 200 values a side, each block is drawn by its largest. Values that are not finite are black,
@@ -55,7 +59,7 @@ def plot_report(
     figure = new_figure(figsize=(WIDTH, sum(heights) + 0.4 + 0.2 * title.count("\n")), layout="constrained")
     figure.suptitle(title, fontsize=SMALL + 3)
     if chosen:
-        draw_leaves(figure, chosen, heights)
+        draw_leaves(figure, chosen, heights, f"{JAX}'s" if against == JAX else against)
     else:
         figure.text(0.5, 0.2, "the report holds no arrays to draw", ha="center", color="gray")
     if path is not None:
@@ -86,14 +90,14 @@ def height(shape: tuple[int, ...]) -> float:
     return 1.4 if math.prod(shape[:-1]) == 1 or 0 in shape else 2.7
 
 
-def draw_leaves(figure: Any, rows: list[tuple[LeafReport, Arrays]], heights: list[float]) -> None:
+def draw_leaves(figure: Any, rows: list[tuple[LeafReport, Arrays]], heights: list[float], theirs: str) -> None:
     """One grid for all leaves, so that their panels stand below each other: a line of words and three panels each."""
     lines = [size for height in heights for size in (0.2, height)]
     grid = figure.add_gridspec(2 * len(rows), 3, height_ratios=lines)
     for k, (leaf, arrays) in enumerate(rows):
         words = figure.add_subplot(grid[2 * k, :])
         axes = [figure.add_subplot(grid[2 * k + 1, column]) for column in range(3)]
-        draw_leaf(words, axes, leaf, panels_of(*arrays))
+        draw_leaf(words, axes, leaf, panels_of(*arrays, theirs))
 
 
 def draw_leaf(words: Any, axes: list[Any], leaf: LeafReport, panels: tuple[Panel, ...]) -> None:
@@ -113,15 +117,15 @@ def draw_leaf(words: Any, axes: list[Any], leaf: LeafReport, panels: tuple[Panel
             mark(each, leaf.worst, panel.values.shape)
 
 
-def panels_of(candidate: Any, reference: Any) -> tuple[Panel, Panel, Panel]:
-    """Yours, jax.grad's and the error, with what they are drawn on; `yours` is None where nothing comparable came."""
+def panels_of(candidate: Any, reference: Any, theirs: str) -> tuple[Panel, Panel, Panel]:
+    """Yours, `theirs` and the error, with what they are drawn on; `yours` is None where nothing comparable came."""
     reference = np.asarray(reference, np.float64)
     empty = "" if reference.size else "no elements"
     if candidate is None:
         words = "nothing that can be compared\nwas returned for this leaf"
         own = Panel("yours", reference, 0.0, words=empty or words)
-        error = Panel("|yours - jax.grad's|", reference, 0.0, words=empty or "no error to draw")
-        return own, Panel("jax.grad's", reference, largest_finite(reference), words=empty), error
+        error = Panel(f"|yours - {theirs}|", reference, 0.0, words=empty or "no error to draw")
+        return own, Panel(theirs, reference, largest_finite(reference), words=empty), error
     candidate = np.asarray(candidate, np.float64)
     with np.errstate(all="ignore"):
         gap = np.abs(candidate - reference)
@@ -129,8 +133,8 @@ def panels_of(candidate: Any, reference: Any) -> tuple[Panel, Panel, Panel]:
     equal = "" if np.any(gap != 0) else "equal to the last bit"
     return (
         Panel("yours", candidate, largest, words=empty),
-        Panel("jax.grad's", reference, largest, words=empty),
-        Panel("|yours - jax.grad's|", gap, largest_finite(gap), signed=False, words=empty or equal),
+        Panel(theirs, reference, largest, words=empty),
+        Panel(f"|yours - {theirs}|", gap, largest_finite(gap), signed=False, words=empty or equal),
     )
 
 

@@ -91,8 +91,8 @@ class Report(NamedTuple):
         )
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """A heat map of the error a leaf, yours beside jax.grad's; saved if a path is given. Needs matplotlib."""
-        return plot_report(self.summary, self.leaves, self.arrays, path)
+        """A heat map of the error a leaf, yours beside the reference's; saved if a path is given. Needs matplotlib."""
+        return plot_report(self.summary, self.leaves, self.arrays, path, self.against)
 
 
 def worst_verdict(leaves: tuple[LeafReport, ...], diagnoses: tuple[Diagnosis, ...]) -> str:

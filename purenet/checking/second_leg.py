@@ -47,10 +47,7 @@ def beside_a_kink(probe: Probe, report: Report, i: int) -> Report:
     if right_nearby(probe, i):
         return report
     name = probe.names[i]
-    text = (
-        f"the forward has a kink at this {name}, where your gradient happens to be jax.grad's; beside the kink it is "
-    )
-    text += "another one"
+    text = f"the forward has a kink at this {name}, where your gradient happens to be jax.grad's; beside it, it is not"
     fix = "check it at another point, where the mistake can be named"
     return judged(report, i, WRONG, Diagnosis("kink", text, fix, 0.0, (name,), rank=0.2))
 
