@@ -5,7 +5,8 @@
     Sequence[PositiveInt]        at least one, each checked
     Layer                        one that has been called
 
-Other annotations are left alone. A value of another kind raises TypeError, a number out of range ValueError.
+In others NumPy's integers, also in tuples and lists, become Python's, and that is all. A value of another kind raises
+TypeError, a number out of range ValueError.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ def as_annotated(name: str, parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def as_kind(name: str, what: str, kinds: list[str], value: Any) -> Any:
-    if (value is None and "None" in kinds) or not set(kinds) <= set(CHECKS) | {"None", SIZES}:
-        return value
+    if not set(kinds) <= set(CHECKS) | {"None", SIZES}:
+        return plain_integers(value)
+    if value is None and "None" in kinds:
+        return None
     if SIZES in kinds and isinstance(value, Sequence) and not isinstance(value, str):
         if not value:
             raise ValueError(f"{name}: expected {what} of at least 1, got {value!r}")
@@ -73,6 +76,12 @@ def as_kind(name: str, what: str, kinds: list[str], value: Any) -> Any:
         raise ValueError(f"{name}: expected {what} as {expected}, got nan")
     hint = f": call it, {value.__name__}()" if callable(value) and hasattr(value, "__name__") else ""
     raise TypeError(f"{name}: expected {what} as {expected}, got {describe(value)}{hint}")
+
+
+def plain_integers(value: Any) -> Any:
+    if type(value) in (tuple, list):
+        return type(value)(plain_integers(each) for each in value)
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def whole_number(value: Any) -> int | None:

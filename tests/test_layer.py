@@ -141,7 +141,12 @@ def test_constructors_refuse_what_is_not_meant(name: str) -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert ANY.dense(np.int64(3)) == pn.dense(3)
+    three = np.int64(3)
+    assert ANY.dense(three) == pn.dense(3)
+    assert ANY.conv(three, (three, 3), padding=((three, 0), 1)) == pn.conv(3, (3, 3), padding=((3, 0), 1))
+    assert ANY.reshape(three, -1) == pn.reshape(3, -1)
+    assert ANY.pad(((three, 0), (0, 1))) == pn.pad(((3, 0), (0, 1)))
+    assert ANY.packed_attention(three, window=(three, 0), block=three) == pn.packed_attention(3, window=(3, 0), block=3)
     assert ANY.repeat(pn.tanh(), np.int32(2)) == pn.repeat(pn.tanh(), 2)
     assert pn.dropout(np.float64(0.5)) == pn.dropout(0.5)
     assert ANY.dense(3, use_bias=np.bool_(False)) == pn.dense(3, use_bias=False)
