@@ -18,9 +18,8 @@ from faulty import FAULTS, RIGHTS, SUBJECTS, Fault, Right
 from jax.test_util import check_grads
 
 import purenet as pn
-from purenet.checking.points import probe_params
+from purenet.checking.forms import Given, in_one_form
 from purenet.checking.probe import Probe, make_probe
-from purenet.checking.target import as_target
 
 # What says the same of a mistake in other words.
 EQUIVALENT = {
@@ -144,8 +143,9 @@ def check_grads_accepts(row: Fault | Right) -> bool:
 def float32_probe(row: Fault | Right) -> Probe:
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.tree.map(lambda leaf: in_float32(leaf), row.x)
-    target = as_target(row.target, keys[0], x, has_params=row.params is not None)
-    params = jax.tree.map(in_float32, row.params) if row.params is not None else probe_params(target, None, x, keys[1])
+    given = Given(row.target, x, row.params, None)
+    target, params, x = in_one_form(given, jax.random.split(keys[0], 4))
+    params = params if row.params is None else row.params
     probe = make_probe(target, jax.tree.map(in_float32, params), x, keys[2])
     return probe._replace(dys=[])
 

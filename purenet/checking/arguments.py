@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..static import Static
+from .running import as_numpy
 from .vocabulary import CANNOT_TRACE
 
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -67,11 +68,46 @@ def as_static(items: Any) -> OrderedDict[str, Any]:
     return OrderedDict((name, Static(value) if is_static(value) else value) for name, value in items)
 
 
+class Held:
+    """An argument that is held where it is: it stands in a tree of arguments without being a leaf, as itself only."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+jax.tree_util.register_static(Held)
+
+
+def held(arguments: OrderedDict[str, Any], argnums: int | Sequence[int] | None) -> OrderedDict[str, Any]:
+    """The arguments, of which only those numbered are differentiated."""
+    if argnums is None:
+        return arguments
+    chosen = {argnums} if isinstance(argnums, int) else set(argnums)
+    if not chosen or not chosen <= set(range(len(arguments))):
+        raise ValueError(f"check: argnums {argnums} does not fit {len(arguments)} arguments, {', '.join(arguments)}")
+    return OrderedDict(
+        (name, value if k in chosen or isinstance(value, Static) else Held(value))
+        for k, (name, value) in enumerate(arguments.items())
+    )
+
+
 def is_static(value: Any) -> bool:
     plain = value is None or isinstance(value, (str, bytes, bool, int, np.dtype, type))
     return plain or (callable(value) and all(leaf is value for leaf in jax.tree.leaves(value)))
 
 
 def call(function: Callable[..., Any], arguments: OrderedDict[str, Any], by_name: bool) -> Any:
-    values = {name: value.value if isinstance(value, Static) else value for name, value in arguments.items()}
+    values = values_of(arguments)
     return function(**values) if by_name else function(*values.values())
+
+
+def values_of(arguments: OrderedDict[str, Any]) -> dict[str, Any]:
+    """The arguments as the caller gave them; what is held is NumPy's where the others are."""
+    in_numpy = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(arguments))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Held):
+            return jax.tree.map(as_numpy, value.value) if in_numpy else value.value
+        return value.value if isinstance(value, Static) else value
+
+    return {name: plain(value) for name, value in arguments.items()}

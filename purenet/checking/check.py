@@ -18,15 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
-from .arguments import spread
 from .examine import examine
-from .points import draw_like, probe_params, require_floats
+from .forms import Given, prepared
+from .points import size_of
 from .precision import in_dtype
-from .probe import Probe, make_probe
+from .probe import Probe
 from .rate import stable_rate
 from .report import GradientError, Report
-from .target import Target, as_target
-from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG
+from .second_order import with_second_order
+from .target import Target
+from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, Diagnosis, MalformedRule
 
 
 @contextlib.contextmanager
@@ -46,7 +47,12 @@ def check(
     *,
     params: PyTree = None,
     reference: Callable[..., Any] | None = None,
+    intended: Callable[..., Any] | None = None,
+    argnums: int | tuple[int, ...] | None = None,
     dtype: Any = None,
+    rtol: float | None = None,
+    order: int = 1,
+    points: int = 1,
     learning_rate: float | None = None,
     explain: bool = True,
     seed: int = 0,
@@ -55,15 +61,23 @@ def check(
     """Check a hand-written backward pass against jax.grad, and name the mistake if there is one.
 
     - `target`: a Layer, a network, an objective, a pair of functions `(forward, backward)`, in JAX or in NumPy, or a
-      function with derivative rules of its own anywhere inside; see `purenet.checking.target` for the forms.
+      function with derivative rules of its own anywhere inside; see `purenet.checking.forms` for the forms.
     - `x`: the input, or `jax.ShapeDtypeStruct`s for which random values are drawn; for an objective the pair
       (inputs, targets); for a function of several arguments a tuple or a dict of them, among which what is no array
       stays as it is. Without it random values [5, 7] are drawn.
     - `params`: the parameters; without it those of `init`, moved at random so that no scale is 1 and no bias is 0.
     - `reference`: the function jax.grad differentiates, for a function with its own rule; by default the function
       itself without the rules inside.
+    - `intended`: the gradient that is meant where it is not the derivative (straight-through, clipping, reversal), as a
+      function of the target's arguments and dy; the check compares with it instead.
+    - `argnums`: of a function of several arguments, the numbers of those that are differentiated; by default all that
+      are floating.
     - `dtype`: also compare the accuracy in this dtype, yours beside jax.grad's: PRECISION where yours is four times
       worse.
+    - `rtol`: how far the gradient may be off, relative to a leaf's largest value, where it is right but approximate
+      (an iterative solver, an adjoint ODE).
+    - `order=2` checks the backward's own derivative as well, which Hessians and gradient penalties read.
+    - `points`: at how many points, each with cotangents of its own; all but the first are moved at random.
     - `learning_rate`: of plain gradient descent on an objective: notes say the largest stable one.
     - `explain=False` leaves out the diagnosis. `seed` decides about everything random; `verbose` prints the report.
 
@@ -85,9 +99,16 @@ def check(
     ValueError if there is nothing to compare (no floating numbers in x and params) or the forward is not finite at the
     probe, saying which operation made it, and TypeError for what cannot be checked.
     """
+    check_options(rtol, order, points)
     with double():
-        subject, probe = prepared(target, x, params, reference, seed)
-        report = examine(subject, probe, seed=seed, explain=explain)
+        try:
+            subject, probe = prepared(Given(target, x, params, reference, seed, intended, argnums))
+        except MalformedRule as error:
+            return conclude(refused(target, error), verbose)
+        probe = probe._replace(rtol=rtol)
+        report = at_points(subject, probe, points, seed, explain)
+        if order == 2 and report.verdict in (PASS, VACUOUS):
+            report = with_second_order(report, probe, seed)
     if dtype is not None and report.verdict in (PASS, VACUOUS):
         report = in_dtype(report, probe, dtype)
     if learning_rate is not None and report.verdict in (PASS, VACUOUS):
@@ -96,19 +117,40 @@ def check(
     return conclude(report, verbose)
 
 
-def prepared(
-    target: Any, x: PyTree, params: PyTree, reference: Callable[..., Any] | None, seed: int
-) -> tuple[Target, Probe]:
-    """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
-    params_key, x_key, run_key, cotangent_key = jax.random.split(jax.random.key(seed), 4)
-    way = ""
-    if params is None and callable(target) and (arguments := spread(reference or target, x)) is not None:
-        way, params, x = "by name" if isinstance(x, dict) else "by position", arguments, ()
-    x = draw_like(jax.ShapeDtypeStruct((5, 7), jnp.float64) if x is None else x, x_key)
-    subject = as_target(target, run_key, x, reference=reference, has_params=params is not None and not way, spread=way)
-    params = probe_params(subject, params, x, params_key)
-    require_floats("check", (params, x), "x or params")
-    return subject, make_probe(subject, params, x, cotangent_key)
+def check_options(rtol: float | None, order: int, points: int) -> None:
+    if rtol is not None and not 0 < rtol < 1:
+        raise ValueError(f"check: expected rtol between 0 and 1, such as 1e-6, got {rtol!r}")
+    if order not in (1, 2):
+        raise ValueError(f"check: expected order=1, the gradient, or 2, its own derivative as well, got {order!r}")
+    if not isinstance(points, int) or points < 1:
+        raise ValueError(f"check: expected points, a number of points of at least 1, got {points!r}")
+
+
+def refused(target: Any, error: MalformedRule) -> Report:
+    """The report on a rule that JAX does not take."""
+    finding = Diagnosis("malformed_rule", str(error), "", 0.0, rank=0.0)
+    return Report(getattr(target, "__name__", type(target).__name__), (), (finding,))
+
+
+def at_points(subject: Target, probe: Probe, points: int, seed: int, explain: bool) -> Report:
+    """The report at the first point where the gradient is not right, else at the last."""
+    for k in range(points):
+        there = probe if k == 0 else elsewhere(probe, seed + k)
+        report = examine(subject, there, seed=seed + k, explain=explain)
+        if report.verdict not in (PASS, VACUOUS):
+            place = f"at point {k + 1} of {points}, the others before it are right"
+            return report._replace(notes=(*report.notes, *([place] * (k > 0))))
+    return report._replace(notes=(*report.notes, *([f"right at {points} points"] * (points > 1))))
+
+
+def elsewhere(probe: Probe, seed: int) -> Probe:
+    """The probe at another point, with other cotangents."""
+    random = np.random.default_rng(seed)
+    dys = probe.dys if not probe.linear_in_dy else [random.standard_normal(np.shape(dy)) for dy in probe.dys]
+    leaves = [
+        leaf + 0.25 * size_of(leaf) * random.standard_normal(np.shape(leaf)) for leaf in map(np.asarray, probe.leaves)
+    ]
+    return probe._replace(leaves=list(map(jnp.asarray, leaves)), dys=list(map(jnp.asarray, dys)))
 
 
 def conclude(report: Report, verbose: bool) -> Report:

@@ -20,7 +20,7 @@ from .probe import Probe
 from .program.record import Step, is_floating, record
 from .program.rules import MOVES
 from .program.sweep import rerun
-from .vocabulary import JAX, PASS, UNRESOLVED, VACUOUS, WRONG, LeafReport
+from .vocabulary import DIFFERENCES, PASS, UNRESOLVED, VACUOUS, WRONG, LeafReport
 
 TOLERANCE = 1e-9
 SMALL_TOLERANCE = 1e-6
@@ -54,7 +54,9 @@ def expect(probe: Probe, gradients: list[Any], seed: int = 0) -> Expected:
     whole = max((float(np.max(size, initial=0.0, where=np.isfinite(size))) for size in sizes), default=0.0)
     noise = functools.cache(lambda: noise_of(probe, seed))
     rounding = functools.cache(lambda: rounding_of(probe, whole, seed))
-    if probe.against != JAX:  # differences are known to their tolerance, and no better
+    if (
+        probe.against == DIFFERENCES or probe.rtol is not None
+    ):  # differences are known to their tolerance, and no better
         noise, rounding = functools.partial(no_noise, gradients), lambda: [0.01 * probe.tolerance * whole] * len(sizes)
     return Expected(probe.names, gradients, noise, rounding, whole, probe.tolerance)
 
@@ -141,6 +143,8 @@ def is_zero(expected: Expected, index: int, difference: float, largest: float) -
         return True
     if max(largest, difference) > expected.tolerance * expected.whole:
         return False
+    if not largest and difference <= ROUNDING * expected.whole:
+        return True
     return max(largest, difference) <= expected.rounding()[index]
 
 

@@ -5,62 +5,107 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..errors import LayerError
 from ..layer import Layer
 from .arbiter import YOURS, Ruling, arbitrate
 from .compare import Expected, compare_all, expect
-from .diagnose.evidence import Evidence, Point
-from .diagnose.linearity import is_linear
 from .diagnose.search import diagnose
 from .finite import first_not_finite
+from .gathering import gather
+from .intent import CLIPS, HANDED_ON, hands_on, without_slope, zero_finding
 from .kinks import kink_note
 from .localise import Blame, localise
-from .points import join_inexact, moved, split_inexact
+from .points import as_real, is_inexact, join_inexact, split_inexact
 from .precision import single_precision
 from .probe import Probe, as_arrays, as_cotangents, make_probe
-from .program.record import record
-from .program.sweep import gradients, sweep
 from .purity import purity, twice
 from .report import LayerReport, Report
 from .second_leg import second_leg
-from .structure import align
+from .structure import ONES, align
 from .target import Target, layer_at
-from .vocabulary import JAX, PASS, UNRESOLVED, VACUOUS, WORST_FIRST, WRONG, Diagnosis, LeafReport, norm
+from .vocabulary import (
+    DIFFERENCES,
+    INTENDED,
+    JAX,
+    PASS,
+    UNRESOLVED,
+    VACUOUS,
+    WORST_FIRST,
+    WRONG,
+    Diagnosis,
+    LeafReport,
+    MalformedRule,
+    norm,
+)
 
-POINTS = 3
+APPROXIMATE = "a small error: if the gradient is approximate by design (a solver, an adjoint ODE), accept it by"
 OPAQUE = (
     "the forward could not be looked into (an operation that runs elsewhere, too many steps, or a derivative rule of "
     "its own): only what the gradients themselves show was tried"
 )
 BY_DIFFERENCES = "jax.grad cannot differentiate the forward: the reference is its differences, and PASS means to 1e-6"
-MOVES = 0.05
 LARGE = 1024.0  # a power of two, so that the larger cotangent rounds as the own one does
 
 
 def examine(target: Target, probe: Probe, *, seed: int = 0, explain: bool = True, pure: bool = True) -> Report:
     """The report on one target at one point. `pure=False`: it has no forward and backward to trace apart."""
+    report, leaves = examined(target, probe, seed, explain, pure), probe.complex_leaves
+    rows = [as_complex_row(row, *report.arrays[i]) if i in leaves else row for i, row in enumerate(report.leaves)]
+    return report._replace(leaves=tuple(rows))
+
+
+def as_complex_row(leaf: LeafReport, candidate: Any, reference: Any) -> LeafReport:
+    """The row of a leaf of pairs, as JAX gives its gradient: d/da - i d/db."""
+    at = leaf.worst[:-1]
+    numbers = [np.nan if pairs is None else complex(pairs[at][0], -pairs[at][1]) for pairs in (candidate, reference)]
+    return leaf._replace(shape=leaf.shape[:-1], worst=at, yours=numbers[0], reference=numbers[1])
+
+
+def examined(target: Target, probe: Probe, seed: int, explain: bool, pure: bool) -> Report:
     outputs, reference = (as_arrays(leaves) for leaves in probe.reference(probe.leaves, probe.dys))
     check_finite(probe, outputs)
-    findings = purity(target, probe) if pure else twice(probe)
     try:
         own_outputs, returned = probe.candidate(probe.leaves, probe.dys)
     except LayerError as error:
         if target.layer is None or not target.layer.parts:
             raise
         return inside(target, probe, unknown(probe, reference), error, explain)
+    except MalformedRule as error:
+        finding = Diagnosis("malformed_rule", str(error), "", 0.0, probe.names, rank=0.0)
+        return unknown(probe, reference)._replace(diagnoses=(finding,))
+    findings = purity(target, probe) if pure else twice(probe)
     candidate, structural = align(probe, returned, reference)
     expected = expect(probe, reference, seed)
+    notes = (BY_DIFFERENCES,) * (probe.against == DIFFERENCES) + tuple(d.text for d in structural if d.kind == ONES)
+    structural = [d for d in structural if d.kind != ONES]
     leaves = compare_all(expected, candidate)
-    findings += structural + not_linear(probe, expected, leaves, candidate)
-    findings += primal(own_outputs, outputs) if pure else []  # a gradient function has no forward of its own
-    arrays, notes = tuple(zip(candidate, reference, strict=True)), (BY_DIFFERENCES,) * (probe.against != JAX)
+    bent = not_linear(probe, expected, leaves, candidate)
+    if hands_on(probe, outputs) and probe.against != INTENDED:
+        notes, bent = notes + (CLIPS,) * bool(bent), []
+    findings += structural + bent
+    findings += primal(probe, own_outputs, outputs) if pure else []  # a gradient function has no forward of its own
+    arrays = tuple(zip(candidate, reference, strict=True))
     report = Report(probe.name, leaves, tuple(findings), notes=notes, arrays=arrays, against=probe.against)
     if report.verdict in (PASS, VACUOUS):
+        report = with_tolerance(report, probe)
         return second_leg(probe, report, candidate, outputs, seed) if probe.against == JAX else report
+    if hands_on(probe, outputs) and probe.against != INTENDED:
+        report = report._replace(notes=(*(note for note in notes if note != CLIPS), HANDED_ON))
+    if probe.rtol is None and (worst := max(leaf.error for leaf in report.leaves)) < 1e-3:
+        report = report._replace(notes=(*report.notes, f"{APPROXIMATE} rtol={10.0 ** np.ceil(np.log10(worst)):g}"))
     return explained(target, probe, report, candidate, reference, explain)
+
+
+def with_tolerance(report: Report, probe: Probe) -> Report:
+    """The report with the error that was measured, where the caller says how much is allowed."""
+    if probe.rtol is None:
+        return report
+    worst = max((leaf.error for leaf in report.leaves if leaf.verdict == PASS), default=0.0)
+    return report._replace(
+        notes=(*report.notes, f"right within rtol={probe.rtol:g}: off by at most {worst:.1e} of a leaf")
+    )
 
 
 def unknown(probe: Probe, reference: list[Any]) -> Report:
@@ -81,10 +126,11 @@ def check_finite(probe: Probe, outputs: list[Any]) -> None:
     raise ValueError(f"check: the output of {probe.name} is not finite at the probe{cause}. Pass another x or params")
 
 
-def primal(own_outputs: list[Any], outputs: list[Any]) -> list[Diagnosis]:
+def primal(probe: Probe, own_outputs: list[Any], outputs: list[Any]) -> list[Diagnosis]:
     """Whether a function with its own rule returns, under differentiation, what it is a rule of."""
     pairs = list(zip(as_arrays(own_outputs), outputs, strict=True)) if len(own_outputs) == len(outputs) else []
-    if pairs and all(a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12 * norm(b)) for a, b in pairs):
+    rtol = max(1e-9, probe.rtol or 0.0)
+    if pairs and all(a.shape == b.shape and np.allclose(a, b, rtol=rtol, atol=1e-3 * rtol * norm(b)) for a, b in pairs):
         return []
     text = "the forward rule returns another value than the function itself"
     fix = "return the same y from the forward rule as from the function"
@@ -97,14 +143,16 @@ def not_linear(
     """A backward that is right at this cotangent may clip or threshold a larger one."""
     if not probe.linear_in_dy or any(leaf is None for leaf in candidate):
         return []
-    at_large = align(probe, probe.candidate(probe.leaves, [-LARGE * dy for dy in probe.dys])[1], candidate)[0]
+    dys = [-LARGE * dy for dy in probe.dys]
+    at_large = align(probe, probe.candidate(probe.leaves, dys)[1], candidate)[0]
+    meant = as_arrays(probe.reference(probe.leaves, dys)[1]) if probe.against == INTENDED else []
     for i, (leaf, once, large) in enumerate(zip(leaves, candidate, at_large, strict=True)):
-        gap = np.inf if large is None else norm(large + LARGE * once)
+        gap = np.inf if large is None else norm(large - (meant[i] if meant else -LARGE * once))
         if not np.all(np.isfinite(once)) or gap <= LARGE * 1e-9 * norm(once):
             continue
         if not gap <= LARGE * expected.rounding()[i] * np.sqrt(once.size):
-            text = "your backward is not linear in the upstream cotangent: -1024 dy gives something else than -1024 "
-            text += "times the gradient"
+            text = "your backward is not linear in the upstream cotangent: -1024 dy gives something else than "
+            text += "what is intended there" if meant else "-1024 times the gradient"
             fix = "every term must contain dy exactly once: look for a clip, a threshold or a norm"
             return [Diagnosis("not_linear", text, fix, 0.0, (leaf.path,), rank=2.9)]
     return []
@@ -141,6 +189,12 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
         leaves[i], finding = not_finite(probe, i, leaves[i], candidate[i], reference[i])
         findings += finding
     bad = [i for i in bad if i not in unfinished]
+    flat = [i for i in bad if probe.against == JAX and without_slope(probe, i, reference[i])]
+    findings += [zero_finding(probe.names[i]) for i in flat]
+    bad = [i for i in bad if i not in flat]
+    conjugates = [i for i in bad if i in probe.complex_leaves and is_conjugate(candidate[i], reference[i])]
+    findings += [conjugate_finding(probe.names[i]) for i in conjugates]
+    bad = [i for i in bad if i not in conjugates]
     if bad:
         rulings = [
             (i, arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate[i], reference[i]))
@@ -156,8 +210,20 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
             last = [d for d in findings if d.kind == "wrong_dtype"]  # single precision is not what is wrong here
             findings = [d for d in findings if d.kind not in ("not_linear", "wrong_dtype")]
             findings += [*diagnose(evidence), *last]
-            notes += [OPAQUE] * (evidence.first.program is None)
+            notes += [OPAQUE] * (evidence.first.program is None and probe.against != INTENDED)
     return report._replace(leaves=tuple(leaves), diagnoses=tuple(findings), notes=tuple(notes))
+
+
+def is_conjugate(candidate: Any, reference: Any) -> bool:
+    return norm(candidate * [1, -1] - reference) <= 1e-9 * norm(reference)
+
+
+def conjugate_finding(name: str) -> Diagnosis:
+    text = f"your gradient of {name} is the complex conjugate of the right one: JAX's is d/da - i d/db for {name} = "
+    text += "a + i b, so that dz = dw f'(z) where w = f(z)"
+    return Diagnosis(
+        "conjugate", text, "conjugate it, or the factors that are conjugated in it", 0.0, (name,), rank=0.1
+    )
 
 
 def precision_finding(name: str) -> Diagnosis:
@@ -215,70 +281,7 @@ def not_finite(
 def backward_leaves(probe: Probe, arguments: tuple) -> list[Any]:
     count = len(probe.leaves)
     returned = probe.plain[0](list(arguments[:count]), list(arguments[count:]))[1]
-    return [leaf for leaf in jax.tree.leaves(returned) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-
-# Evidence for the diagnosis.
-
-
-def gather(probe: Probe, candidate: list[Any], reference: list[Any], wrong: list[int]) -> Evidence:
-    """Your gradient and the true one at several points, and the recorded forward."""
-    shapes = [leaf.shape for leaf in reference]
-
-    def candidate_at(leaves: list[Any], dys: list[Any]) -> list[Any]:
-        found = align(probe, probe.candidate(leaves, dys)[1], reference)[0]
-        return [np.full(s, np.nan) if leaf is None else leaf for leaf, s in zip(found, shapes, strict=True)]
-
-    def reference_at(leaves: list[Any], dys: list[Any]) -> list[Any]:
-        return as_arrays(probe.reference(leaves, dys)[1])
-
-    start = [np.asarray(leaf) for leaf in probe.leaves]
-    dys = [np.asarray(dy) for dy in probe.dys]
-    program = recorded(probe, start, dys, reference)
-    filled = [np.full(s, np.nan) if leaf is None else leaf for leaf, s in zip(candidate, shapes, strict=True)]
-    points = [point(start, dys, filled, reference, program)]
-    for k in range(1, POINTS):
-        leaves = moved(start, k, MOVES)
-        random = np.random.default_rng(100 + k)
-        others = [random.standard_normal(dy.shape) if probe.linear_in_dy else dy for dy in dys]
-        there = candidate_at(leaves, others), reference_at(leaves, others)
-        if usable(*there, wrong):
-            again = recorded(probe, leaves, others, there[1]) if program is not None else None
-            points.append(point(leaves, others, *there, again if same_steps(program, again) else None))
-    if program is not None and any(p.program is None for p in points):
-        points = [p for p in points if p.program is not None]
-    evidence = Evidence(
-        probe.names, probe.params, tuple(wrong), tuple(points), candidate_at, reference_at, True, probe.data
-    )
-    return evidence._replace(linear=not probe.linear_in_dy or is_linear(evidence))
-
-
-def point(leaves: list[Any], dys: list[Any], candidate: list[Any], reference: list[Any], program: Any) -> Point:
-    return Point(leaves, dys, candidate, reference, program, sweep(program, dys) if program is not None else {})
-
-
-def usable(candidate: list[Any], reference: list[Any], wrong: list[int]) -> bool:
-    """A point counts if everything is finite there and the wrong leaves are wrong there too."""
-    finite = all(np.all(np.isfinite(candidate[i])) and np.all(np.isfinite(reference[i])) for i in wrong)
-    return finite and all(norm(candidate[i] - reference[i]) > 1e-10 * norm(reference[i]) for i in wrong)
-
-
-def recorded(probe: Probe, leaves: list[Any], dys: list[Any], reference: list[Any]) -> Any:
-    """The recorded forward, if reverse mode over it gives jax's gradient; else the diagnosis does without."""
-    try:
-        program = record(probe.forward, leaves)
-        found = gradients(program, sweep(program, dys))
-    except Exception:  # whatever an operation that cannot be run or differentiated alone may raise
-        return None
-    close = all(norm(a - b) <= 1e-8 * norm(b) + 1e-300 for a, b in zip(found, reference, strict=True))
-    return program if close else None
-
-
-def same_steps(first: Any, second: Any) -> bool:
-    if first is None or second is None:
-        return False
-    pairs = zip(first.steps, second.steps, strict=False)
-    return len(first.steps) == len(second.steps) and all(a.op == b.op for a, b in pairs)
+    return [as_real(leaf) for leaf in jax.tree.leaves(returned) if is_inexact(leaf)]
 
 
 # Networks.

@@ -14,11 +14,13 @@ from ..annotations import PyTree
 from ..validation import describe
 from .check import conclude, double
 from .examine import examine
+from .gradient_names import like
 from .points import draw_like, join_inexact, label_tree, require_floats, split_inexact
-from .probe import Probe, compiled, readable, reference_of
+from .probe import Probe, readable, reference_of
 from .rate import stable_rate
 from .report import Report
-from .target import Target
+from .running import as_numpy, economical
+from .target import nameless
 from .vocabulary import JAX, PASS
 
 
@@ -50,15 +52,10 @@ def check_gradient(
         checked = tuple(arguments[k] for k in chosen) if several else arguments[chosen[0]]
         require_floats("check_gradient", checked, f"argument {argnums}")
         probe = gradient_probe(gradient, value, arguments, chosen, checked, several)
-        target = Target(probe.name, None, unused, unused, unused, False)
-        report = examine(target, probe, seed=seed, explain=explain, pure=False)
+        report = examine(nameless(probe.name), probe, seed=seed, explain=explain, pure=False)
         if learning_rate is not None and report.verdict == PASS:
             report = report._replace(notes=(*report.notes, stable_rate(probe, learning_rate)))
     return conclude(report, verbose)
-
-
-def unused(*arguments: Any) -> Any:
-    raise AssertionError("a gradient function has no forward and backward of its own")
 
 
 def gradient_probe(
@@ -75,7 +72,8 @@ def gradient_probe(
     def full(leaves: list[Any]) -> list[Any]:
         found = join_inexact(leaves, fixed)
         each = found if several else (found,)
-        complete = list(args)
+        in_numpy = any(isinstance(leaf, np.ndarray) for leaf in leaves)
+        complete = [jax.tree.map(as_numpy, argument) if in_numpy else argument for argument in args]
         for k, argument in zip(chosen, each, strict=True):
             complete[k] = argument
         return complete
@@ -84,7 +82,10 @@ def gradient_probe(
     shape, forward = check_scalar(read.shapes), read.forward
 
     def candidate(leaves: list[Any], dys: list[Any]) -> tuple[list[Any], Any]:
-        return forward(*leaves), ((), gradient(*full(leaves)))
+        returned = gradient(*full(leaves))
+        pairs = isinstance(returned, (tuple, list)) and len(returned) == len(checked)
+        found = tuple(map(like, checked, returned)) if several and pairs else like(checked, returned)
+        return forward(*leaves), ((), found)
 
     titles = argument_names(value, len(args))
     names = tuple(name for k in chosen for name in label_tree(args[k], titles[k], f"{titles[k]}."))
@@ -97,9 +98,11 @@ def gradient_probe(
     name = getattr(gradient, "__name__", "gradient")
     dys = [jnp.ones((), shape.dtype)]
     reference, against = reference_of(forward, leaves, dys, name)
-    run = compiled(candidate), compiled(reference) if against == JAX else reference
+    run = economical(candidate), economical(reference, traced=True) if against == JAX else reference
     plain, tree = (candidate, reference), ((), checked)
-    return Probe(name, leaves, names, len(leaves), tree, dys, *run, compiled(forward), plain, False, data, against)
+    return Probe(
+        name, leaves, names, len(leaves), tree, dys, *run, economical(forward), plain, False, data, against, True
+    )
 
 
 def check_scalar(shape: Any) -> jax.ShapeDtypeStruct:

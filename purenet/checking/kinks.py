@@ -15,7 +15,7 @@ import numpy as np
 from .arbiter import AGREES, QUICK, size_along, value_along
 from .probe import Probe, as_arrays
 from .structure import align
-from .vocabulary import norm
+from .vocabulary import INTENDED, norm
 
 MOST = 64  # elements that are looked at; of more, as many drawn
 
@@ -27,7 +27,7 @@ def kink_note(probe: Probe, i: int, candidate: Any, reference: Any) -> str:
     with np.errstate(all="ignore"):
         differs = ~(np.abs(candidate - reference) <= probe.tolerance * largest)
     places = [tuple(int(n) for n in place) for place in np.argwhere(differs)]
-    if not places or not np.all(np.isfinite(candidate)):
+    if not places or not np.all(np.isfinite(candidate)) or probe.against == INTENDED:
         return ""
     chosen = [places[k] for k in np.random.default_rng(0).permutation(len(places))[:MOST]]
     if not all(is_between(probe, i, place, candidate[place], reference[place], largest) for place in chosen):

@@ -6,6 +6,7 @@ hide their mistakes behind those.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..validation import describe, leaves_with_paths
+from .running import as_numpy
 from .target import Target
 
 
@@ -38,8 +40,12 @@ def nudge(leaf: jax.Array, random: np.random.Generator) -> jax.Array:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
     value = np.asarray(leaf).astype(np.float64)
-    size = np.sqrt(np.mean(np.square(value))) if value.size else 0.0
-    return jnp.asarray(value + 0.25 * (size or 1.0) * random.standard_normal(value.shape))
+    return jnp.asarray(value + 0.25 * size_of(value) * random.standard_normal(value.shape))
+
+
+def size_of(leaf: Any) -> float:
+    """The typical size of a leaf's numbers, 1 where they are zeros."""
+    return float(np.sqrt(np.mean(np.square(leaf)))) or 1.0 if np.size(leaf) else 1.0
 
 
 def draw_like(tree: PyTree, key: jax.Array) -> PyTree:
@@ -50,11 +56,22 @@ def draw_like(tree: PyTree, key: jax.Array) -> PyTree:
 
 def in_float64(leaf: Any, random: np.random.Generator) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not is_inexact(leaf):
             raise ValueError(f"check: cannot draw {describe(leaf)}: pass the integers themselves")
-        return jnp.asarray(random.standard_normal(leaf.shape))
+        return (
+            as_complex(in_float64(as_real(leaf), random))
+            if is_complex(leaf)
+            else jnp.asarray(random.standard_normal(leaf.shape))
+        )
+    if not is_array(leaf):
+        return leaf
     leaf = jnp.asarray(leaf)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return leaf.astype(jnp.complex128 if is_complex(leaf) else jnp.float64) if is_inexact(leaf) else leaf
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array or a number; functions and words are passed on as they are."""
+    return hasattr(leaf, "dtype") or isinstance(leaf, (bool, int, float, complex))
 
 
 def require_floats(caller: str, tree: PyTree, what: str) -> None:
@@ -73,17 +90,45 @@ def moved(leaves: list, seed: int, by: float) -> list:
 
 
 def split_inexact(x: PyTree) -> tuple[list, tuple]:
-    """The floating leaves, and what is needed to put them back among the others."""
+    """The floating leaves, complex ones as pairs of real numbers, and what is needed to put them back."""
     leaves, structure = jax.tree.flatten(x)
-    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
-    return [leaf for leaf, is_float in zip(leaves, floating, strict=True) if is_float], (leaves, floating, structure)
+    return [as_real(leaf) for leaf in leaves if is_inexact(leaf)], (leaves, structure)
 
 
-def join_inexact(inexact: list, fixed: tuple) -> PyTree:
-    leaves, floating, structure = fixed
-    moving = iter(inexact)
-    joined = [next(moving) if is_float else leaf for leaf, is_float in zip(leaves, floating, strict=True)]
-    return jax.tree.unflatten(structure, joined)
+def join_inexact(inexact: Sequence[Any], fixed: tuple) -> PyTree:
+    leaves, structure = fixed
+    moving, in_numpy = iter(inexact), any(isinstance(leaf, np.ndarray) for leaf in inexact)
+
+    def joined(leaf: Any) -> Any:
+        if not is_inexact(leaf):
+            return as_numpy(leaf) if in_numpy else leaf
+        return as_complex(next(moving)) if is_complex(leaf) else next(moving)
+
+    return jax.tree.unflatten(structure, [joined(leaf) for leaf in leaves])
+
+
+def is_inexact(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def is_complex(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and bool(jnp.issubdtype(leaf.dtype, jnp.complexfloating))
+
+
+def as_real(leaf: Any) -> Any:
+    """[...] complex -> [..., 2], real and imaginary parts; real numbers as they are."""
+    if not is_complex(leaf):
+        return leaf
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((*leaf.shape, 2), jnp.finfo(leaf.dtype).dtype)
+    return jnp.stack([jnp.real(leaf), jnp.imag(leaf)], -1)
+
+
+def as_complex(pairs: Any) -> Any:
+    """[..., 2] -> [...]: what `as_real` takes apart."""
+    if isinstance(pairs, np.ndarray):
+        return pairs[..., 0] + 1j * pairs[..., 1]
+    return jax.lax.complex(jnp.asarray(pairs[..., 0]), jnp.asarray(pairs[..., 1]))
 
 
 def labels(params: PyTree, x: PyTree) -> list[str]:
@@ -92,5 +137,5 @@ def labels(params: PyTree, x: PyTree) -> list[str]:
 
 
 def label_tree(tree: PyTree, alone: str, prefix: str) -> list[str]:
-    paths = [path for path, leaf in leaves_with_paths(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    paths = [path for path, leaf in leaves_with_paths(tree) if is_inexact(leaf)]
     return [prefix + path if path else alone for path in paths]

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .probe import Probe, as_arrays, compiled
+from .probe import Probe, as_arrays
 from .purity import low_precision
 from .report import Report
+from .running import economical
 from .structure import align
 from .vocabulary import JAX, PRECISION, VACUOUS, norm
 
@@ -67,8 +68,8 @@ def in_dtype(report: Report, probe: Probe, dtype: Any) -> Report:
     precision = jax.default_matmul_precision("highest")
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), precision, quiet_truncation():
         arguments = cast(cast_leaves, dtype), cast(cast_dys, dtype)
-        reference = compiled(probe.plain[1])(*arguments)[1]
-        candidate, _ = align(probe, compiled(probe.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
+        reference = economical(probe.plain[1])(*arguments)[1]
+        candidate, _ = align(probe, economical(probe.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])
     leaves, notes, worst = list(report.leaves), [], (0.0, "", 0.0)
     name = jnp.dtype(dtype).name
     for i, leaf in enumerate(report.leaves):

@@ -106,6 +106,7 @@ def worst_verdict(leaves: tuple[LeafReport, ...], diagnoses: tuple[Diagnosis, ..
 def plain(value: Any) -> Any:
     """The same of dicts, lists, strings and numbers only, with None for those that JSON has not: infinities and NaN."""
     value = value.item() if isinstance(value, np.generic) else value
+    value = [value.real, value.imag] if isinstance(value, complex) else value
     value = value._asdict() if hasattr(value, "_asdict") else value
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -123,6 +124,7 @@ DECISIVE = (
     "cotangent_ignored",
     "wrong_dtype",
     "wrong_tree",
+    "malformed_rule",
 )
 
 

@@ -36,7 +36,7 @@ def second_leg(probe: Probe, report: Report, candidate: list[Any], outputs: list
             continue  # rounding
         if abs(above - below) > 0.01 * scale:
             report = beside_a_kink(probe, report, i)
-        elif abs((below + above) / 2 - claimed) > AGREES * scale:
+        elif abs((below + above) / 2 - claimed) > max(AGREES, 10 * (probe.rtol or 0.0)) * scale:
             found = contradicted(probe.forward, *point, i, gradient, direction)
             report = report if found is None else against(probe, report, i, *found)
     return report

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
 from ..validation import describe
+from .points import is_complex, is_inexact
 from .probe import Probe
 from .vocabulary import Diagnosis, distance
+
+ONES = "ones"  # a note, and no mistake
 
 
 def align(probe: Probe, returned: Any, reference: list[Any]) -> tuple[list[Any], list[Diagnosis]]:
@@ -26,33 +28,53 @@ def align(probe: Probe, returned: Any, reference: list[Any]) -> tuple[list[Any],
     findings: list[Diagnosis] = []
     references, own_names = iter(reference), iter(probe.names)
     for what, gradient, tree in zip(("parameters", "x"), returned, probe.trees, strict=True):
-        names = [(next(own_names) if floats else name, floats) for name, floats in leaf_names(tree, what)]
+        names = [(next(own_names) if is_inexact(leaf) else name, leaf) for name, leaf in leaf_names(tree, what)]
         if not names and not jax.tree.leaves(gradient):
             continue
         found, problem = matched(gradient, tree)
         if problem:
-            findings.append(tree_finding(what, problem, [name for name, floats in names if floats]))
-        for (name, floats), leaf in zip(names, found, strict=True):
-            if not floats:
+            findings.append(tree_finding(what, problem, [name for name, own in names if is_inexact(own)]))
+        for (name, own), leaf in zip(names, found, strict=True):
+            if not is_inexact(own):
                 findings += integer_findings(name, leaf)
                 continue
+            leaf = conjugate_pairs(leaf) if is_complex(own) else leaf
             matching = next(references)
+            if probe.lenient and differs_in_ones(leaf, matching):
+                findings.append(ones_finding(name, leaf, matching))
+                leaf = np.reshape(leaf, matching.shape)
             leaf, finding = leaf_finding(name, leaf, matching, problem is not None)
             leaves.append(leaf)
             findings += finding
     return leaves, findings
 
 
-def leaf_names(tree: PyTree, what: str) -> list[tuple[str, bool]]:
-    """(name, floating) of each leaf, named as in the table."""
+def differs_in_ones(leaf: Any, reference: Any) -> bool:
+    """Whether two shapes are the same but for axes of length 1, as `keepdims` makes them."""
+    shape = getattr(leaf, "shape", reference.shape)
+    return shape != reference.shape and [n for n in shape if n != 1] == [n for n in reference.shape if n != 1]
+
+
+def ones_finding(name: str, leaf: Any, reference: Any) -> Diagnosis:
+    text = f"your gradient of {name} has shape {list(leaf.shape)}, {name} has {list(reference.shape)}: its values are "
+    return Diagnosis(ONES, text + "compared, but an update in place needs the same shape", "", 0.0, (name,))
+
+
+def conjugate_pairs(leaf: Any) -> Any:
+    """A gradient by a complex leaf as the probe has it, d/da beside d/db: JAX's is d/da - i d/db."""
+    if not hasattr(leaf, "dtype") or leaf.dtype.kind not in "fiuc":
+        return leaf
+    leaf = np.asarray(leaf, np.complex128)
+    return np.stack([leaf.real, -leaf.imag], -1)
+
+
+def leaf_names(tree: PyTree, what: str) -> list[tuple[str, Any]]:
+    """(name, leaf), named as in the table."""
     prefix = "" if what == "parameters" else "x."
     alone = "params" if what == "parameters" else "x"
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in flat]
-    return [
-        (prefix + name if name else alone, bool(jnp.issubdtype(leaf.dtype, jnp.floating)))
-        for name, (_, leaf) in zip(names, flat, strict=True)
-    ]
+    return [(prefix + name if name else alone, leaf) for name, (_, leaf) in zip(names, flat, strict=True)]
 
 
 def matched(gradient: Any, tree: PyTree) -> tuple[list[Any], str | None]:

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-JAX, DIFFERENCES = "jax.grad", "differences"  # what a gradient is compared with
+JAX, DIFFERENCES, INTENDED = "jax.grad", "differences", "intended"  # what a gradient is compared with
 CANNOT_TRACE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNRESOLVED", "VACUOUS"
 WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
+
+
+class MalformedRule(Exception):
+    """A derivative rule that JAX does not take; its message is one sentence for people."""
 
 
 class LeafReport(NamedTuple):
@@ -26,8 +30,8 @@ class LeafReport(NamedTuple):
     error: float
     verdict: str
     worst: tuple[int, ...]
-    yours: float
-    reference: float
+    yours: float | complex
+    reference: float | complex
 
 
 class Diagnosis(NamedTuple):
@@ -48,7 +52,8 @@ class Diagnosis(NamedTuple):
 
 
 def norm(x: Any) -> float:
-    return float(np.sqrt(np.sum(np.square(np.asarray(x, np.float64)))))
+    x = np.asarray(x)
+    return float(np.sqrt(np.sum(np.square(np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)))))
 
 
 def distance(a: Any, b: Any) -> float:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...annotations import PyTree
-from ..check import conclude, double, prepared
+from ..check import conclude, double
 from ..compare import Expected, compare_all, expect
 from ..examine import examine
+from ..forms import Given, prepared
 from ..probe import Probe, as_arrays
 from ..program.record import Program, is_floating
 from ..program.source import Line, op_name, shorten
@@ -42,7 +43,7 @@ def mutation_test(
     more steps than can be recorded, and TypeError if JAX cannot trace it.
     """
     with double():
-        subject, probe = prepared(target, x, params, reference, seed)
+        subject, probe = prepared(Given(target, x, params, reference, seed))
         conclude(examine(subject, probe, seed=seed), verbose=False)
         report = mutation_report(subject, probe, seed)
     if verbose:

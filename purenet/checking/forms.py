@@ -1,0 +1,152 @@
+"""What can be checked, as people bring it, and the one form of each.
+
+- A Layer; a network and an objective are layers too.
+- A pair of plain functions whose arguments say what is kept, as in `purenet.stateless`:
+
+      forward([params], x) -> y                                 or (y, residuals)
+      backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with params
+
+  `[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other
+  one stands for the residuals where forward returns them, and for x where it does not. A pair that forward returns
+  is two outputs only where backward reads nothing but x and y, and both are arrays that forward has made.
+- The same with several arguments, x a tuple or dict of them, in the order and under the names of course work:
+
+      forward(x, w, b) -> (out, cache)                          backward(dout, cache) -> (dx, dw, db), or {"dw": ...}
+
+- A function with derivative rules of its own, `f(x)`, `f(params, x)`, `f(*x)` or `f(**x)`: `jax.custom_vjp`,
+  `custom_jvp` or `custom_gradient`, at any depth of jit, vmap, partial, methods and loops. It is compared with itself
+  without these rules, or with another function given as `reference`.
+- A function that returns (loss, gradients), the gradients of its first arguments, or a dict under their names.
+- An object with `forward(x)` and `backward(dy) -> dx`, whose gradients are left in `grads` beside `params`, or in
+  attributes such as `dW` for `W`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..annotations import PyTree
+from ..layer import Layer
+from ..validation import describe
+from .arguments import held, positional, spread, values_of
+from .gradient_names import gradients_of
+from .loss_and_gradients import loss_and_gradients
+from .objects import is_object, object_target
+from .own_rule import function_target
+from .pairs import differentiated, pair_target
+from .points import draw_like, probe_params, require_floats
+from .probe import NoRule, Probe, make_probe
+from .target import Target, layer_target, two
+
+
+class Given(NamedTuple):
+    """What a check is asked about: the arguments of `purenet.check` of these names."""
+
+    target: Any
+    x: PyTree
+    params: PyTree
+    reference: Callable[..., Any] | None
+    seed: int = 0
+    intended: Callable[..., Any] | None = None
+    argnums: int | tuple[int, ...] | None = None
+
+    @property
+    def function(self) -> Any:
+        """The function whose arguments params and x are; None where the target is an object of its own kind."""
+        if isinstance(self.target, Layer) or is_object(self.target):
+            return None
+        return self.reference or (self.target[0] if is_pair(self.target) else self.target)
+
+
+def is_pair(target: Any) -> bool:
+    return isinstance(target, (tuple, list)) and len(target) == 2 and all(map(callable, target))
+
+
+def prepared(given: Given) -> tuple[Target, Probe]:
+    """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
+    keys = jax.random.split(jax.random.key(given.seed), 4)
+    given = given._replace(x=jax.ShapeDtypeStruct((5, 7), jnp.float64) if given.x is None else given.x)
+    subject, params, x = in_one_form(given, keys)
+    if given.intended is not None:
+        subject = subject._replace(intended=intended_gradient(given, subject, params))
+    require_floats("check", (params, x), "x or params")
+    try:
+        return subject, make_probe(subject, params, x, keys[3])
+    except NoRule:
+        found = loss_and_gradients(given.target, params or named_alone(given, x), given.argnums, is_dict(given.x))
+        if found is None:
+            raise
+        subject, params = found
+        return subject, make_probe(subject, params, (), keys[3])
+
+
+def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
+    """The target, its parameters and its x, of which a function of several arguments has none."""
+    arguments = spread_arguments(given)
+    if arguments is None:
+        x = draw_like(given.x, keys[1])
+        if is_object(given.target):
+            return object_target(given.target, x)
+        subject = as_target(given, keys[2], x)
+        return subject, probe_params(subject, given.params, x, keys[0]), x
+    way, numbers = "by name" if is_dict(given.x) else "by position", given.argnums
+    if is_pair(given.target):
+        numbers = differentiated(*given.target, arguments, is_dict(given.x)) if numbers is None else numbers
+        subject = pair_target(*given.target, spread=way)
+    else:
+        subject = function_target(given.target, given.reference, False, way)
+    return subject, held(draw_like(arguments, keys[1]), numbers), ()
+
+
+def spread_arguments(given: Given) -> OrderedDict[str, Any] | None:
+    """All arguments of a function by name, where x holds them or `argnums` numbers them; else None."""
+    if given.params is not None or not callable(given.function):
+        return None
+    found = spread(given.function, given.x)
+    return named_alone(given, given.x) if found is None and given.argnums is not None else found
+
+
+def named_alone(given: Given, x: PyTree) -> OrderedDict[str, Any]:
+    return OrderedDict([((*positional(given.function), "x")[0], x)])
+
+
+def intended_gradient(given: Given, subject: Target, params: PyTree) -> Callable[..., Any]:
+    """`intended`, which takes the function's arguments and dy, as (params, x, dy) -> (dparams, dx)."""
+    intended = given.intended
+    assert intended is not None
+
+    def meant(params: PyTree, x: PyTree, dy: PyTree) -> tuple[PyTree, PyTree]:
+        if isinstance(params, OrderedDict) and given.params is None and x == ():
+            values = values_of(params)
+            found = intended(**values, dy=dy) if is_dict(given.x) else intended(*values.values(), dy)
+            return gradients_of(params, found), ()
+        if subject.has_params:
+            return two(intended(params, x, dy))
+        found = intended(x, dy)
+        return (), found[0] if isinstance(found, tuple) and not isinstance(x, tuple) else found
+
+    return meant
+
+
+def is_dict(x: PyTree) -> bool:
+    return type(x) is dict
+
+
+def as_target(given: Given, key: jax.Array, x: PyTree) -> Target:
+    """What takes params and x. Randomness is frozen: every call sees the same key."""
+    target = given.target
+    if isinstance(target, Layer):
+        return layer_target(target, key, x)
+    if is_pair(target):
+        return pair_target(*target)
+    if callable(target):
+        return function_target(target, given.reference, given.params is not None, "")
+    raise TypeError(
+        "check: expected a Layer, an objective, a pair (forward, backward), an object with forward and backward, or a "
+        f"function with a derivative rule of its own or that returns (loss, gradients), got {describe(target)}"
+    )
