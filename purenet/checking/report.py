@@ -169,7 +169,8 @@ def explanation(diagnoses: tuple[Diagnosis, ...]) -> str:
 
 
 def evidence_text(diagnosis: Diagnosis) -> str:
-    if diagnosis.kind in ("unexplained", "localised", "support", "coupling") or diagnosis.rank < 0.2:
+    """How well it holds at points that nothing of it was fitted to."""
+    if not diagnosis.held:
         return ""
     return " (exact)" if diagnosis.residual < 1e-12 else f" (unexplained part: {diagnosis.residual:.0e})"
 

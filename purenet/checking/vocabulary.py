@@ -39,7 +39,8 @@ class Diagnosis(NamedTuple):
 
     `kind` is for programs, `text` one sentence for people, `fix` what to do, `residual` the part of the error that
     is left unexplained (0 is exact), `leaves` the gradients it explains, `line` where in the forward; `rank` orders
-    explanations, the simplest first.
+    explanations, the simplest first. `held` counts the points at which it held although nothing of it was fitted to
+    them, and could have failed.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Diagnosis(NamedTuple):
     leaves: tuple[str, ...] = ()
     line: str = ""
     rank: float = 5.0
+    held: int = 0
 
 
 def norm(x: Any) -> float:

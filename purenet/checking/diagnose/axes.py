@@ -9,15 +9,14 @@ import numpy as np
 
 from ..program.record import Program, Step
 from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
-from ..vocabulary import Diagnosis
-from .evidence import Evidence, Leaves, Point, explains, reads_program
+from .evidence import Claim, Evidence, Leaves, Point, explains, reads_program
 from .values import candidates, describe_value, quiet
 
 REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
 @reads_program
-def other_axes(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def other_axes(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The gradient of the forward with its reductions over another axis: all of them, or those of one expression."""
     lines = list(dict.fromkeys(step.line for step in program.steps if step.op in REDUCTIONS))
     for chosen in [None, *lines] if len(lines) > 1 else [None]:
@@ -32,7 +31,7 @@ def other_axes(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                 text += f"over axis {other} instead of axis {own}{where}: "
                 text += "it couples the examples" if other == 0 else "the wrong axis is summed"
                 fix = f"sum over axis {own} in the backward, as the forward does"
-                yield match.diagnosis("coupling", text, fix, 1.5, 2.1, chosen)
+                yield match.claim("coupling", text, fix, 1.5, 2.1, chosen)
                 return
 
 
@@ -84,7 +83,7 @@ def with_other_axis(program: Program, step: Step, change: tuple[tuple[int, ...],
 
 
 @reads_program
-def other_sums(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def other_sums(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A statistic [rows, 1] is used in [rows, columns]: its cotangent is a sum over columns. Over rows instead?"""
     for reduction, step in enumerate(program.steps):
         if step.op not in REDUCTIONS or len(step.params["axes"]) != 1 or step.outputs[0] not in program.active:
@@ -103,7 +102,7 @@ def other_sums(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                             f"{describe_value(evidence, step.outputs[0])} runs over axis {other} instead of axis {own}"
                         )
                         fix = f"sum over axis {own}, the axis that the forward reduces"
-                        yield match.diagnosis("coupling", text, fix, 1.5, 2.0, step.line)
+                        yield match.claim("coupling", text, fix, 1.5, 2.0, step.line)
                         return
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from ..program.record import Program, Step, is_floating
 from ..program.rules import Rule
 from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
-from ..vocabulary import Diagnosis, norm
-from .evidence import Evidence, Leaves, Point, explains, explains_scaled, reads_program
+from ..vocabulary import norm
+from .evidence import Claim, Evidence, Leaves, Point, explains, explains_scaled, reads_program
 from .functions import FUNCTIONS, row_rules
 from .local import proportional
 from .local_rules import complement
@@ -127,13 +127,13 @@ def between(program: Program, ancestors: dict[int, frozenset[int]], enters: int,
 
 
 @reads_program
-def expressions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def expressions(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """One expression of the source, or the layer as a whole."""
     return mistaken(evidence, program, blocks(program), 0.0)
 
 
 @reads_program
-def compositions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def compositions(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """Several expressions that make one function."""
     return mistaken(evidence, program, passages(program), 0.3)
 
@@ -160,7 +160,7 @@ def rule_at(x: Any, y: Any, k: int, dy: Any) -> Any:
     return rules[k][1](dy) if k < len(rules) else None
 
 
-def mistaken(evidence: Evidence, program: Program, found: list[Block], later: float) -> Iterator[Diagnosis]:
+def mistaken(evidence: Evidence, program: Program, found: list[Block], later: float) -> Iterator[Claim]:
     program = evidence.first.recorded
     for block in found:
         for what, fix, kind, change, rank in itertools.chain(block_mistakes(), row_mistakes(evidence, block)):
@@ -178,7 +178,7 @@ def mistaken(evidence: Evidence, program: Program, found: list[Block], later: fl
                     where += f" as a function of {describe_value(evidence, block.enters)}"
                 text = f"in your gradient of {match.label}, {where}: {what}{times}"
                 total = rank + later + (0.5 + factor.rank if times else 0.0)
-                yield match.diagnosis(kind, text, fix, total, total + 0.6, program.steps[block.steps[-1]].line)
+                yield match.claim(kind, text, fix, total, total + 0.6, program.steps[block.steps[-1]].line)
 
 
 def block_parts(point: Point, block: Block, change: Callable[..., Any]) -> tuple[Leaves, Leaves] | None:
@@ -274,7 +274,7 @@ def block_mistakes() -> Iterator[tuple[str, str, str, Callable[..., Any], float]
 
 
 @reads_program
-def constant_cotangents(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def constant_cotangents(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A constant (times dy, where dy is a scalar) stands where the sum of what comes back belongs."""
     for number, dy in list(evidence.first.cotangents.items()):
         if number in program.inputs or number in program.outputs or np.size(dy) < 2:
@@ -294,14 +294,14 @@ def constant_cotangents(evidence: Evidence, program: Program) -> Iterator[Diagno
                 text += f"constant {evidence.factor(c).text} (times dy): what "
                 text += "comes back from its uses is not summed up"
                 fix = "sum the contributions of everything that uses the value (its count, where each is 1)"
-                yield match.diagnosis("wrong_cotangent", text, fix, 2.1, 2.3)
+                yield match.claim("wrong_cotangent", text, fix, 2.1, 2.3)
 
 
 # The same expression at several places: every call of one function.
 
 
 @reads_program
-def repeated_expressions(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def repeated_expressions(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A mistake in a function is made at each of its calls: all are changed together."""
     for line, found in calls(program).items():
         for what, fix, kind, change, rank in block_mistakes():
@@ -311,7 +311,7 @@ def repeated_expressions(evidence: Evidence, program: Program) -> Iterator[Diagn
 
             if match := explains(evidence, predict):
                 text = f"in your gradient of {match.label}, at each of its {len(found)} calls, {line}: "
-                yield match.diagnosis(kind, text + what, fix, rank - 0.05, rank, line)
+                yield match.claim(kind, text + what, fix, rank - 0.05, rank, line)
 
 
 def calls(program: Program) -> dict[Any, list[Block]]:
@@ -359,7 +359,7 @@ def regradient_calls(point: Point, found: list[Block], change: Any) -> Leaves | 
 
 
 @reads_program
-def rewired(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def rewired(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A cotangent flipped, shifted or transposed on its way back, at one value."""
     for number, dy in list(evidence.first.cotangents.items()):
         if np.size(dy) < 3 or number in program.inputs or not is_floating(program.values[number]):
@@ -382,4 +382,4 @@ def rewired(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                     fix = "undo the arrangement of the forward exactly: the same axes, in the reverse order"
                     kind = "transposed" if "transposed" in what else "shifted"
                     kind = "flipped" if "flipped" in what else kind
-                    yield match.diagnosis(kind, text, fix, 1.9, 2.3)
+                    yield match.claim(kind, text, fix, 1.9, 2.3)

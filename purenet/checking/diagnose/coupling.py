@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..vocabulary import Diagnosis, norm
-from .evidence import EXPLAINED, Evidence, Leaves, Point, residual
+from ..vocabulary import norm
+from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point, of_leaf, residual
 
 MOST_OUTPUTS = 400
 
@@ -30,7 +30,7 @@ def columns(rows: list[Leaves]) -> list[Any]:
     return [np.stack([np.ravel(leaf) for leaf in column]) for column in zip(*rows, strict=True)]
 
 
-def coupled(evidence: Evidence) -> Iterator[Diagnosis]:
+def coupled(evidence: Evidence) -> Iterator[Claim]:
     """Compare the patterns of the two Jacobians: diagonal where it is full, other examples where there are none."""
     if not evidence.linear:
         return
@@ -40,9 +40,10 @@ def coupled(evidence: Evidence) -> Iterator[Diagnosis]:
         candidate, reference = jacobians(evidence, evidence.first, k)
         for i in evidence.wrong:
             shape = evidence.first.inputs[i].shape
-            if shape == dy.shape and is_diagonal_of(candidate[i], reference[i]):
+            if len(evidence.first.dys) == 1 and shape == dy.shape and is_diagonal_of(candidate[i], reference[i]):
                 yield diagonal(evidence, i)
-            yield from patterns(evidence, i, candidate[i], reference[i], dy.shape, shape)
+            output = "the output" if len(evidence.first.dys) == 1 else f"output {k}"
+            yield from patterns(evidence, i, candidate[i], reference[i], dy.shape, shape, output)
 
 
 def is_diagonal_of(candidate: Any, reference: Any) -> bool:
@@ -50,18 +51,34 @@ def is_diagonal_of(candidate: Any, reference: Any) -> bool:
     return residual(part, candidate, reference) < EXPLAINED and norm(reference - part) > 1e-9 * norm(reference)
 
 
-def diagonal(evidence: Evidence, i: int) -> Diagnosis:
+def diagonal(evidence: Evidence, i: int) -> Claim:
     text = (
         f"your gradient of {evidence.names[i]} uses the diagonal of the Jacobian alone, as if each output depended on "
         "its own input only: the terms that couple the elements are missing"
     )
     fix = "add the coupling term; for softmax dx = y (dy - sum(dy y)), for a normalisation the terms of its statistics"
-    return Diagnosis("diagonal", text, fix, 0.0, (evidence.names[i],), rank=1.0)
+    return Claim(
+        "diagonal", text, fix, (evidence.names[i],), 1.0, of_leaf(i, lambda point: diagonal_of(evidence, point, i))
+    )
+
+
+def diagonal_of(evidence: Evidence, point: Point, i: int) -> Any:
+    """The true gradient of leaf i without what couples its elements; for one output of its shape."""
+    dy = point.dys[0]
+    units = np.eye(dy.size).reshape(dy.size, *dy.shape)
+    rows = [evidence.reference(point.inputs, [unit])[i] for unit in units]
+    return sum(unit * row for unit, row in zip(units, rows, strict=True)) * dy
 
 
 def patterns(
-    evidence: Evidence, i: int, candidate: Any, reference: Any, out_shape: tuple[int, ...], in_shape: tuple[int, ...]
-) -> Iterator[Diagnosis]:
+    evidence: Evidence,
+    i: int,
+    candidate: Any,
+    reference: Any,
+    out_shape: tuple[int, ...],
+    in_shape: tuple[int, ...],
+    output: str,
+) -> Iterator[Claim]:
     for out_axis, size in enumerate(out_shape):
         for in_axis, length in enumerate(in_shape):
             if size != length or not 2 < size <= 64:
@@ -72,14 +89,14 @@ def patterns(
             named = pattern_name(first), pattern_name(second)
             missing, added = bool(np.any(second & ~first)), bool(np.any(first & ~second))
             text = f"your gradient of {evidence.names[i]} couples axis {in_axis} of {evidence.names[i]} with axis "
-            text += f"{out_axis} of the output {named[0]}, the true one {named[1]}: "
+            text += f"{out_axis} of {output} {named[0]}, the true one {named[1]}: "
             what = {
                 (True, False): "terms that connect different positions are missing",
                 (False, True): "positions feel each other that must not: a sum, a mean or a mask over the wrong axis",
                 (True, True): "the wrong positions feel each other: an axis, an order or a shift is wrong",
             }[missing, added]
             fix = "compare the axes of sums, means, masks and transposes in the backward with the forward's"
-            yield Diagnosis("coupling", text + what, fix, 0.0, (evidence.names[i],), rank=4.0)
+            yield Claim("coupling", text + what, fix, (evidence.names[i],), 4.0)
 
 
 def coupling(jacobian: Any, out_shape: Any, in_shape: Any, out_axis: int, in_axis: int) -> Any:
@@ -102,7 +119,7 @@ def pattern_name(table: Any) -> str:
     return f"in {int(np.sum(table))} of {n * n} pairs"
 
 
-def support(evidence: Evidence) -> Iterator[Diagnosis]:
+def support(evidence: Evidence) -> Iterator[Claim]:
     """Where your gradient is zero and the true one is not, and the other way round."""
     for i in evidence.wrong:
         point = evidence.first
@@ -125,10 +142,10 @@ def support(evidence: Evidence) -> Iterator[Diagnosis]:
         text = f"in your gradient of {evidence.names[i]}, " + " and ".join(facts)
         text += "; elsewhere it is right" if right else ""
         fix = "multiply by the forward's gate (x > 0, inside the clip, the mask, the winner)"
-        yield Diagnosis("support", text, fix, 0.0, (evidence.names[i],), rank=3.0 if right else 4.5)
+        yield Claim("support", text, fix, (evidence.names[i],), 3.0 if right else 4.5)
 
 
-def localised(evidence: Evidence) -> Iterator[Diagnosis]:
+def localised(evidence: Evidence) -> Iterator[Claim]:
     """Only some elements are wrong."""
     for i in evidence.wrong:
         wrong = np.any([point.is_wrong(i) for point in evidence.points], 0)
@@ -142,4 +159,4 @@ def localised(evidence: Evidence) -> Iterator[Diagnosis]:
             if len(bad) < wrong.shape[axis]:
                 text += f"; along axis {axis} all at {', '.join(map(str, bad[:8]))}"
         fix = "look at what is special there: a border, a padding, the last step, a tie, a duplicate index"
-        yield Diagnosis("localised", text, fix, 0.0, (evidence.names[i],), rank=5.0)
+        yield Claim("localised", text, fix, (evidence.names[i],), 5.0)

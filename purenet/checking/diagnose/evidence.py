@@ -8,6 +8,7 @@ inputs and cotangents, so that a coincidence at one of them explains nothing.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..program.record import Program
 from ..program.sweep import Cotangents, gradients, sweep
-from ..vocabulary import Diagnosis, distance, norm
+from ..vocabulary import distance, norm
 
 EXPLAINED = 1e-6
 ROUNDING = 1e-11
@@ -50,6 +51,9 @@ class Point(NamedTuple):
         return residual(predicted, self.candidate[i], self.reference[i])
 
 
+Predict = Callable[[Point], Leaves | None]
+
+
 class Factor(NamedTuple):
     """A number with a name; `rank` 0 for the plainest."""
 
@@ -62,7 +66,8 @@ class Factor(NamedTuple):
 class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
     `candidate(inputs, dys)` and `reference(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear
-    in dy; `data` names arrays that are not differentiated; `named_factors` are the numbers that have a name here."""
+    in dy; `data` names arrays that are not differentiated; `named_factors` are the numbers that have a name here;
+    `fresh` are points that no hypothesis was fitted to."""
 
     names: tuple[str, ...]
     params: int
@@ -73,6 +78,7 @@ class Evidence(NamedTuple):
     linear: bool
     data: tuple[tuple[str, Any], ...] = ()
     named_factors: tuple[Factor, ...] = ()
+    fresh: tuple[Point, ...] = ()
 
     @property
     def first(self) -> Point:
@@ -83,40 +89,71 @@ class Evidence(NamedTuple):
 
     def factor(self, value: float) -> Factor:
         """The plainest name of a number, or its digits."""
-        near = [factor for factor in self.named_factors if abs(value - factor.value) <= 1e-6 * abs(factor.value)]
+        near = [factor for factor in self.named_factors if abs(value - factor.value) <= 1e-8 * abs(factor.value)]
         named = min(near, key=lambda factor: factor.rank, default=None)
-        return named or Factor(value, f"{value:.6g}", 2.0)
+        return named or Factor(value, digits(value), 2.0)
+
+
+def of_leaf(i: int, value: Callable[[Point], Any]) -> Predict:
+    """A prediction of one leaf, the others as they are."""
+
+    def predict(point: Point) -> Leaves | None:
+        found = value(point)
+        return None if found is None else [found if k == i else leaf for k, leaf in enumerate(point.reference)]
+
+    return predict
+
+
+def digits(value: float) -> str:
+    """A number that has no name; what is nearly 1 with as many digits as tell it from 1."""
+    gap = abs(value - 1)
+    if gap == 0 or gap > 1e-3:
+        return f"{value:.6g}"
+    return f"{value:.{min(3 - math.floor(math.log10(gap)), 15)}f}".rstrip("0")
+
+
+class Claim(NamedTuple):
+    """A diagnosis before it is tested. `predict` gives the gradient that it says is yours, with every number that was
+    `fitted` frozen; a plain symptom predicts nothing."""
+
+    kind: str
+    text: str
+    fix: str
+    leaves: tuple[str, ...]
+    rank: float
+    predict: Predict | None = None
+    line: str = ""
+    fitted: int = 0
 
 
 class Match(NamedTuple):
-    """A hypothesis that explains `leaves`, by their `names`; `whole`: all wrong ones, and it leaves the right ones
-    right."""
+    """A hypothesis that explains `leaves`, by their `names`, by what it predicts after some numbers were `fitted`;
+    `whole`: all wrong ones, and it leaves the right ones right."""
 
     leaves: tuple[int, ...]
     names: tuple[str, ...]
-    residual: float
     whole: bool
+    predict: Predict
+    fitted: int = 0
 
     @property
     def label(self) -> str:
         return ", ".join(self.names)
 
-    def diagnosis(
-        self, kind: str, text: str, fix: str, rank: float, partial: float | None = None, line: Any = ""
-    ) -> Diagnosis:
+    def claim(self, kind: str, text: str, fix: str, rank: float, partial: float | None = None, line: Any = "") -> Claim:
         """The explanation, at `rank`, or at `partial` where it does not explain all that is wrong."""
         chosen = rank if self.whole or partial is None else partial
-        return Diagnosis(kind, text, fix, self.residual, self.names, str(line or ""), chosen)
+        return Claim(kind, text, fix, self.names, chosen, self.predict, str(line or ""), self.fitted)
 
 
-Family = Callable[[Evidence], Iterator[Diagnosis]]
+Family = Callable[[Evidence], Iterator[Claim]]
 
 
-def reads_program(family: Callable[[Evidence, Program], Iterator[Diagnosis]]) -> Family:
+def reads_program(family: Callable[[Evidence, Program], Iterator[Claim]]) -> Family:
     """A family of hypotheses about the recorded forward: it explains nothing where there is none."""
 
     @functools.wraps(family)
-    def explain(evidence: Evidence) -> Iterator[Diagnosis]:
+    def explain(evidence: Evidence) -> Iterator[Claim]:
         program = evidence.first.program
         return iter(()) if program is None else family(evidence, program)
 
@@ -132,19 +169,14 @@ def residual(predicted: Any, candidate: Any, reference: Any) -> float:
     return 0.0 if left <= ROUNDING * norm(reference) * EXPLAINED else left / error if error else np.inf
 
 
-def explains(evidence: Evidence, predict: Callable[[Point], Leaves | None]) -> Match | None:
+def explains(evidence: Evidence, predict: Predict) -> Match | None:
     """How far a prediction of the whole gradient explains the wrong leaves; None if it explains none."""
-    left: dict[int, float] = dict.fromkeys(evidence.wrong, 0.0)
-    right = True
+    left, right = set(evidence.wrong), True
     for point in evidence.points:
         predicted = predict(point)
         if predicted is None:
             return None
-        for i in list(left):
-            part = point.unexplained(i, predicted[i])
-            left[i] = max(left[i], part)
-            if part > EXPLAINED:
-                del left[i]
+        left = {i for i in left if not point.unexplained(i, predicted[i]) > EXPLAINED}
         if not left:
             return None
         right = right and all(
@@ -152,8 +184,9 @@ def explains(evidence: Evidence, predict: Callable[[Point], Leaves | None]) -> M
             for i in range(len(evidence.names))
             if i not in evidence.wrong and norm(point.reference[i])
         )
-    names = tuple(evidence.names[i] for i in left)
-    return Match(tuple(left), names, max(left.values()), right and len(left) == len(evidence.wrong))
+    leaves = tuple(sorted(left))
+    names = tuple(evidence.names[i] for i in leaves)
+    return Match(leaves, names, right and len(left) == len(evidence.wrong), predict)
 
 
 def explains_scaled(
@@ -180,7 +213,7 @@ def explains_scaled(
 
         match = explains(evidence, predict)
         if match and set(group) <= set(match.leaves) and all(match.leaves != other.leaves for other, _ in found):
-            found.append((match, c))
+            found.append((match._replace(fitted=1), c))
     return found
 
 

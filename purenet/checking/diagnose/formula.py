@@ -7,20 +7,28 @@ elements that are wrong) it is compared with constants and with the forward's va
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..program.record import Program
-from ..vocabulary import Diagnosis, norm
-from .evidence import EXPLAINED, Evidence, Point, reads_program
+from ..vocabulary import norm
+from .evidence import EXPLAINED, Claim, Evidence, Point, of_leaf, reads_program
 from .values import candidates, describe_value
 
 Region = Callable[[Point], Any]
 
 
+class Formula(NamedTuple):
+    """A derivative in words, how far from plain they are, and the gradient of leaf i that it makes."""
+
+    phrase: str
+    rank: float
+    gradient: Callable[[Point, int], Any]
+
+
 @reads_program
-def formulas(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def formulas(evidence: Evidence, program: Program) -> Iterator[Claim]:
     point = evidence.first
     if len(point.dys) != 1:
         return
@@ -33,13 +41,21 @@ def formulas(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                 continue
             found = describe(evidence, i, region)
             if found is not None:
-                phrase, rank = found
-                text = f"your derivative of {evidence.names[i]} is {phrase}{name}"
+                text = f"your derivative of {evidence.names[i]} is {found.phrase}{name}"
                 other = describe_rest(evidence, i, region)
-                text += f", and {other} elsewhere" if other else ""
+                text += f", and {other.phrase} elsewhere" if other else ""
                 fix = "compare this with the derivative of the forward in the same region"
-                yield Diagnosis("local_derivative", text, fix, 0.0, (evidence.names[i],), "", 2.4 + rank)
+                predict = of_leaf(i, lambda p, i=i, r=region, f=found, o=other: in_regions(p, i, r, f, o))
+                name = (evidence.names[i],)
+                yield Claim("local_derivative", text, fix, name, 2.4 + found.rank, predict, fitted=2 if other else 1)
                 break
+
+
+def in_regions(point: Point, i: int, region: Region, inside: Formula, outside: Formula | None) -> Any:
+    """The gradient of leaf i with one formula in a region; elsewhere with another, or nothing is said."""
+    rest = point.candidate[i] if outside is None else outside.gradient(point, i)
+    rest = np.where(point.is_wrong(i), rest, point.reference[i])
+    return np.where(region(point), inside.gradient(point, i), rest)
 
 
 def regions(evidence: Evidence, i: int) -> Iterator[tuple[str, Region]]:
@@ -72,40 +88,57 @@ def slopes(evidence: Evidence, i: int, region: Region) -> Any:
     return both if both[0].size >= 4 and np.all(np.isfinite(both[0])) else None
 
 
-def describe(evidence: Evidence, i: int, region: Region) -> tuple[str, float] | None:
-    """Your derivative in words: right up to a factor or a constant, or a multiple of a value of the forward."""
-    candidate, reference = slopes(evidence, i, region)
-    error = norm(candidate - reference)
-    for what, basis, offset, rank in (
-        ("{} times the right one", reference, 0.0, 0.0),
-        ("the constant {}", np.ones_like(reference), 0.0, 0.1),
-        ("the right one plus {}", np.ones_like(reference), reference, 0.1),
-    ):
-        c = fitted(candidate - offset, basis)
-        if c is not None and norm(candidate - offset - c * basis) < EXPLAINED * error:
-            return what.format(evidence.factor(c).text), rank
+Basis = Callable[[Point, int], Any]
+
+
+def bases(evidence: Evidence, i: int) -> Iterator[tuple[str, Basis, float]]:
+    """(words, what a derivative may be a multiple of, times dy, rank); "plus" in the words: beside the right one."""
+    yield "{} times the right one", lambda point, i: point.reference[i], 0.0
+    yield "the constant {}", times_dy(lambda point: 1.0), 0.1
+    yield "the right one plus {}", times_dy(lambda point: 1.0), 0.1
     program = evidence.first.recorded
     for number in candidates(program):
-        if np.shape(program.values[number]) != evidence.first.inputs[i].shape:
+        if np.shape(program.values[number]) == evidence.first.inputs[i].shape:
+            name, value = describe_value(evidence, number), times_dy(lambda point, n=number: point.recorded.values[n])
+            yield f"{{}} times {name}", value, 0.2
+            yield f"the right one plus {{}} times {name}", value, 0.2
+
+
+def times_dy(value: Callable[[Point], Any]) -> Basis:
+    return lambda point, i: np.broadcast_to(point.dys[0] * value(point), point.reference[i].shape)
+
+
+def describe(evidence: Evidence, i: int, region: Region) -> Formula | None:
+    """Your derivative in words: right up to a factor or a constant, or a multiple of a value of the forward."""
+
+    def inside(gradient: Basis) -> Any:
+        return np.concatenate([(gradient(p, i) / p.dys[0])[region(p)] for p in evidence.points])
+
+    candidate, reference = slopes(evidence, i, region)
+    error = norm(candidate - reference)
+    for what, basis, rank in bases(evidence, i):
+        added, column = "plus" in what.partition("{}")[0], inside(basis)
+        target = candidate - reference if added else candidate
+        c = fitted(target, column)
+        if c is None or not norm(target - c * column) < EXPLAINED * error:
             continue
-        basis = np.concatenate([p.program.values[number][region(p)] for p in evidence.points if p.program])
-        for what, offset in (("{} times {}", 0.0), ("the right one plus {} times {}", reference)):
-            c = fitted(candidate - offset, basis)
-            if c is not None and norm(candidate - offset - c * basis) < EXPLAINED * error:
-                return what.format(evidence.factor(c).text, describe_value(evidence, number)), 0.2
+
+        def gradient(point: Point, i: int, c: float = c, basis: Basis = basis, added: bool = added) -> Any:
+            return c * basis(point, i) + (point.reference[i] if added else 0.0)
+
+        return Formula(what.format(evidence.factor(c).text), rank, gradient)
     return None
 
 
-def describe_rest(evidence: Evidence, i: int, region: Region) -> str:
+def describe_rest(evidence: Evidence, i: int, region: Region) -> Formula | None:
     """Your derivative outside a region, if it is wrong there too and has a name."""
 
     def rest(point: Point) -> Any:
         return ~region(point) & point.is_wrong(i)
 
     if not np.any(rest(evidence.first)) or slopes(evidence, i, rest) is None:
-        return ""
-    found = describe(evidence, i, rest)
-    return found[0] if found else ""
+        return None
+    return describe(evidence, i, rest)
 
 
 def fitted(target: Any, basis: Any) -> float | None:

@@ -12,37 +12,47 @@ from typing import Any
 import numpy as np
 
 from ..program.record import Program
-from ..vocabulary import Diagnosis, distance, norm
-from .evidence import Evidence, Point, explains, explains_scaled, reads_program
+from ..vocabulary import distance, norm
+from .evidence import Claim, Evidence, Point, explains, explains_scaled, of_leaf, reads_program
+from .local import proportional
+from .paths import contribution, nodes
 from .values import candidates, describe_value
 
+NOTHING = 1e-12
 
-def scaled(evidence: Evidence) -> Iterator[Diagnosis]:
+
+def scaled(evidence: Evidence) -> Iterator[Claim]:
     """candidate = c reference."""
     for match, c in explains_scaled(evidence, lambda point: ([0 * t for t in point.reference], point.reference)):
+        if abs(c) < NOTHING:
+            continue
         factor = evidence.factor(c)
         cause = f": {factor.cause}" if factor.cause else ""
         text = f"your gradient of {match.label} is {factor.text} times the right one{cause}"
-        fix = f"multiply it by {evidence.factor(1 / c).text}" if c else ""
-        yield match.diagnosis("scaled", text, fix, 1.0 + factor.rank)
+        fix = f"multiply it by {evidence.factor(1 / c).text}"
+        yield match.claim("scaled", text, fix, 1.0 + factor.rank)
 
 
-def zero(evidence: Evidence) -> Iterator[Diagnosis]:
+def zero(evidence: Evidence) -> Iterator[Claim]:
     """candidate = 0."""
-    empty = [i for i in evidence.wrong if not any(np.any(point.candidate[i]) for point in evidence.points)]
+    empty = [i for i in evidence.wrong if all(is_nothing(point, i) for point in evidence.points)]
     if empty:
         which = evidence.label(empty)
-        yield Diagnosis(
+        yield Claim(
             "zero",
             f"your gradient of {which} is zero everywhere: the path to it is cut, or the leaf is treated as a constant",
             "add the term that the forward's use of it gives",
-            0.0,
             tuple(evidence.names[i] for i in empty),
-            rank=0.9,
+            0.9,
+            lambda point: [0 * leaf for leaf in point.reference],
         )
 
 
-def arranged(evidence: Evidence) -> Iterator[Diagnosis]:
+def is_nothing(point: Point, i: int) -> bool:
+    return norm(point.candidate[i]) <= NOTHING * norm(point.reference[i])
+
+
+def arranged(evidence: Evidence) -> Iterator[Claim]:
     """The candidate holds the right values in other places."""
     for i in evidence.wrong:
         pairs = [(point.candidate[i], point.reference[i]) for point in evidence.points]
@@ -50,7 +60,8 @@ def arranged(evidence: Evidence) -> Iterator[Diagnosis]:
             continue  # a matter of a factor
         for kind, text, fix, arrange, rank in arrangements(evidence.first.reference[i], evidence.names[i]):
             if residual_of(evidence, i, arrange) is not None:
-                yield Diagnosis(kind, text, fix, 0.0, (evidence.names[i],), rank=rank)
+                predict = of_leaf(i, lambda point, i=i, arrange=arrange: arrange(point.reference[i]))
+                yield Claim(kind, text, fix, (evidence.names[i],), rank, predict)
                 break
         else:
             yield from shuffled(evidence, i)
@@ -121,7 +132,7 @@ def push(t: Any, shift: int, axis: int) -> Any:
     return moved
 
 
-def shuffled(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
+def shuffled(evidence: Evidence, i: int) -> Iterator[Claim]:
     """The slices along an axis, or all elements, in another order."""
     point, name = evidence.first, evidence.names[i]
     candidate, reference = point.candidate[i], point.reference[i]
@@ -131,13 +142,20 @@ def shuffled(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
         order = slice_order(np.moveaxis(candidate, axis, 0), np.moveaxis(reference, axis, 0))
         if order and residual_of(evidence, i, lambda t, axis=axis, order=order: np.take(t, order, axis)) is not None:
             text = f"your gradient of {name} has its slices along axis {axis} in the order {order}"
-            yield Diagnosis("permuted", text, "put them back in the forward's order", 0.0, (name,), rank=2.55)
+            predict = of_leaf(i, lambda point, axis=axis, order=order: np.take(point.reference[i], order, axis))
+            yield Claim("permuted", text, "put them back in the forward's order", (name,), 2.55, predict, fitted=1)
             return
     pairs = [(np.sort(np.ravel(p.candidate[i])), np.sort(np.ravel(p.reference[i]))) for p in evidence.points]
     if all(distance(a, b) < 1e-7 for a, b in pairs):
         text = f"your gradient of {name} has the right values in wrong places (the same numbers, sorted)"
         fix = "look for a reshape, a flattening order or an index that differs from the forward's"
-        yield Diagnosis("permuted", text, fix, 0.0, (name,), rank=2.15)
+        yield Claim("permuted", text, fix, (name,), 2.15, of_leaf(i, lambda point: as_ordered(point, i)))
+
+
+def as_ordered(point: Point, i: int) -> Any:
+    """The right values, in the order of your own."""
+    order = np.argsort(np.argsort(np.ravel(point.candidate[i])))
+    return np.sort(np.ravel(point.reference[i]))[order].reshape(point.reference[i].shape)
 
 
 def slice_order(candidate: Any, reference: Any) -> list[int] | None:
@@ -152,7 +170,7 @@ def slice_order(candidate: Any, reference: Any) -> list[int] | None:
     return [int(k) for k in order] if np.all(exact) and sorted(order) == list(range(n)) else None
 
 
-def swapped(evidence: Evidence) -> Iterator[Diagnosis]:
+def swapped(evidence: Evidence) -> Iterator[Claim]:
     """The candidate of one leaf is the reference of another."""
     for i in evidence.wrong:
         for j, name in enumerate(evidence.names):
@@ -163,14 +181,26 @@ def swapped(evidence: Evidence) -> Iterator[Diagnosis]:
                 moved = [(p.candidate[i], arrange(p.reference[j]).reshape(shapes[0])) for p in evidence.points]
                 c = common_factor(moved)
                 if c is not None and (c == 1 or evidence.factor(c).rank < 0.5):
-                    both = j in evidence.wrong
+                    both = j in evidence.wrong and is_right_of(evidence, j, i)
                     times = "" if c == 1 else f"{evidence.factor(c).text} times "
                     text = f"your gradient of {evidence.names[i]} is {times}the right gradient of {name}{how}: "
                     text += "two are swapped" if both else "a factor is missing, or the wrong one is returned"
                     fix = "return each gradient under the name of what it belongs to"
                     rank = 1.1 if both else 2.55
-                    yield Diagnosis("swapped_leaves", text, fix, 0.0, (evidence.names[i],), rank=rank)
+                    predict = of_leaf(
+                        i,
+                        lambda p, i=i, j=j, a=arrange, c=c: c * a(p.reference[j]).reshape(p.reference[i].shape),
+                    )
+                    yield Claim("swapped_leaves", text, fix, (evidence.names[i],), rank, predict, fitted=int(c != 1))
                     break
+
+
+def is_right_of(evidence: Evidence, j: int, i: int) -> bool:
+    """Whether your gradient of leaf j holds the right one of leaf i, transposed or not."""
+    for arrange in (np.ravel, lambda t: np.ravel(np.transpose(t))):
+        if common_factor([(np.ravel(p.candidate[j]), arrange(p.reference[i])) for p in evidence.points]) is not None:
+            return True
+    return False
 
 
 def common_factor(pairs: list[tuple[Any, Any]]) -> float | None:
@@ -185,7 +215,7 @@ def common_factor(pairs: list[tuple[Any, Any]]) -> float | None:
     return 1.0 if abs(c - 1) < 1e-7 else c
 
 
-def wrong_broadcast(evidence: Evidence) -> Iterator[Diagnosis]:
+def wrong_broadcast(evidence: Evidence) -> Iterator[Claim]:
     """dy spread over a leaf along another axis of the same length."""
     if len(evidence.first.dys) != 1 or not evidence.linear or not evidence.first.dys[0].ndim:
         return
@@ -206,10 +236,10 @@ def wrong_broadcast(evidence: Evidence) -> Iterator[Diagnosis]:
                 text = f"in your gradient of {match.label}, dy is spread along axis "
                 text += f"{', '.join(map(str, others))}, where it belongs along another axis of the same length"
                 fix = "put the new axis where the forward's reduction removed one: dy[:, None], not dy[None, :]"
-                yield match.diagnosis("wrong_cotangent", text, fix, 1.3)
+                yield match.claim("wrong_cotangent", text, fix, 1.3)
 
 
-def permuted_axes(evidence: Evidence) -> Iterator[Diagnosis]:
+def permuted_axes(evidence: Evidence) -> Iterator[Claim]:
     """An axis that is split in parts: neighbours and halves mixed up, in the cotangent alone or in values too."""
     if len(evidence.first.dys) != 1 or not evidence.linear:
         return
@@ -228,7 +258,7 @@ def permuted_axes(evidence: Evidence) -> Iterator[Diagnosis]:
                     text += f"split the other way: {parts} interleaved parts where the forward has contiguous ones, or "
                     text += "the reverse (a reshape to the transposed shape, or [0::2] for halves)"
                     fix = "reshape and slice in the backward exactly as in the forward"
-                    yield match.diagnosis("permuted", text, fix, 1.7)
+                    yield match.claim("permuted", text, fix, 1.7)
 
 
 def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everything: bool) -> list[Any]:
@@ -248,29 +278,42 @@ def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everythi
     return [g if along(g) is None else np.take(g, back, along(g)) for g in found]
 
 
-def extra(evidence: Evidence) -> Iterator[Diagnosis]:
+def extra(evidence: Evidence) -> Iterator[Claim]:
     """candidate = reference + c (something known)."""
     for what, fix, term, rank in extra_terms(evidence):
+        penalty = fix == REGULARISATION
 
         def parts(point: Point, term: Any = term) -> Any:
             return point.reference, [term(point, i) for i in range(len(evidence.names))]
 
         for match, c in explains_scaled(evidence, parts):
+            if penalty and any(in_forward(evidence, i, term(evidence.first, i)) for i in match.leaves):
+                continue  # a penalty of the value itself, which path attribution names
             text = f"your gradient of {match.label} is the right one plus {c:.6g} times {what}"
             text += ": the skip path is dropped" if "cotangent" in what and abs(c + 1) < 1e-6 else ""
-            yield match.diagnosis("extra_term", text, fix, rank)
+            yield match.claim("extra_term", text, fix, rank)
+
+
+REGULARISATION = "if the forward has no such penalty, leave it to the optimiser or put it into the loss"
+
+
+def in_forward(evidence: Evidence, i: int, term: Any) -> bool:
+    """Whether some path of the forward gives leaf i a multiple of a term."""
+    program = evidence.first.program
+    paths = [contribution(evidence.first, node) for node in nodes(program)] if program else []
+    return any(leaves is not None and proportional(term, leaves[i]) for leaves in paths if leaves and norm(leaves[i]))
 
 
 def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point, int], Any], float]]:
     yield (
         "the leaf's own value (weight decay)",
-        "leave regularisation to the optimiser, or put it into the forward's loss",
+        REGULARISATION,
         lambda point, i: point.inputs[i],
         1.0,
     )
     yield (
         "the sign of the leaf (L1 regularisation)",
-        "leave regularisation to the optimiser, or put it into the forward's loss",
+        REGULARISATION,
         lambda point, i: np.sign(point.inputs[i]),
         1.0,
     )
@@ -278,7 +321,7 @@ def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point,
     for k, dy in enumerate(evidence.first.dys):
         if dy.size > 1:
             yield (
-                "the upstream cotangent dy",
+                "the upstream cotangent dy" + (f" of output {k}" if len(evidence.first.dys) > 1 else ""),
                 "add or remove the term of the skip path, dy itself",
                 lambda point, i, k=k: same_shape(point.dys[k], point.inputs[i]),
                 1.1,
@@ -286,7 +329,7 @@ def extra_terms(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Point,
 
 
 @reads_program
-def extra_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def extra_values(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """candidate = reference + c dy (a value of the forward, or 1), where dy is a scalar or of the leaf's shape."""
     if len(evidence.first.dys) != 1:
         return
@@ -304,7 +347,7 @@ def extra_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
             text = f"your gradient of {match.label} is the right one plus {factor.text} times {what}"
             text = text.replace("plus -", "minus ")
             fix = "a term is missing, or is there that does not belong"
-            yield match.diagnosis("extra_term", text, fix, 2.6 + 0.1 * factor.rank)
+            yield match.claim("extra_term", text, fix, 2.6 + 0.1 * factor.rank)
 
 
 def times_dy(point: Point, value: Any, leaf: Any) -> Any:

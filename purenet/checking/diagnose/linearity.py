@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..vocabulary import Diagnosis, distance, norm
-from .evidence import Evidence, Leaves, Point, explains
+from ..vocabulary import distance, norm
+from .evidence import Claim, Evidence, Leaves, Point, explains
 
 RELATIVE = 1e-9
 
@@ -42,7 +42,7 @@ def is_linear(evidence: Evidence) -> bool:
     )
 
 
-def nonlinear(evidence: Evidence) -> Iterator[Diagnosis]:
+def nonlinear(evidence: Evidence) -> Iterator[Claim]:
     """What your backward does with dy, when it is not linear in it."""
     if evidence.linear:
         return
@@ -53,7 +53,7 @@ def nonlinear(evidence: Evidence) -> Iterator[Diagnosis]:
         yield symptom(evidence)
 
 
-def ignored(evidence: Evidence) -> Iterator[Diagnosis]:
+def ignored(evidence: Evidence) -> Iterator[Claim]:
     point = evidence.first
     other = evidence.candidate(point.inputs, [-3 * np.flip(dy) + 1 for dy in point.dys])
     same = [i for i in evidence.wrong if norm(point.candidate[i]) and distance(other[i], point.candidate[i]) < 1e-12]
@@ -63,13 +63,13 @@ def ignored(evidence: Evidence) -> Iterator[Diagnosis]:
     jacobian = match is not None and set(same) <= set(match.leaves)
     text = f"your gradient of {evidence.label(same)} does not depend on the upstream cotangent dy"
     text += ": it is the right one for dy = 1, so dy is never multiplied in" if jacobian else ": dy is ignored"
-    yield Diagnosis(
+    yield Claim(
         "cotangent_ignored",
         text,
         "multiply the local derivative by dy: backward returns dy times the Jacobian, not the Jacobian",
-        0.0,
         tuple(evidence.names[i] for i in same),
-        rank=0.2,
+        0.2,
+        match.predict if match and jacobian else lambda p: evidence.candidate(p.inputs, [1 + 0 * dy for dy in p.dys]),
     )
 
 
@@ -94,7 +94,7 @@ MISUSES = [
 ]
 
 
-def misused(evidence: Evidence) -> Iterator[Diagnosis]:
+def misused(evidence: Evidence) -> Iterator[Claim]:
     for what, change, fix in MISUSES:
 
         def predict(point: Point, change: Any = change) -> Leaves:
@@ -102,10 +102,10 @@ def misused(evidence: Evidence) -> Iterator[Diagnosis]:
 
         if match := explains(evidence, predict):
             text = f"your gradient of {match.label} is not linear in the upstream cotangent: it uses dy {what}"
-            yield match.diagnosis("not_linear", text, fix, 0.3)
+            yield match.claim("not_linear", text, fix, 0.3)
 
 
-def symptom(evidence: Evidence) -> Diagnosis:
+def symptom(evidence: Evidence) -> Claim:
     """The plain fact, with the degree where there is one."""
     point = evidence.first
 
@@ -115,7 +115,7 @@ def symptom(evidence: Evidence) -> Diagnosis:
     at_zero, once, twice = size(0.0), size(1.0), size(2.0)
     if at_zero > RELATIVE * once:
         fact = "it is not zero for dy = 0: something that does not depend on dy is added"
-        fix = "remove what is added beside the terms with dy (weight decay, a constant, a Jacobian without dy)"
+        fix = "multiply by dy what is added beside the terms with dy, or remove it where it is no part of the forward"
     else:
         ratio = twice / once if once else 0.0
         degree = math.log2(ratio) if 0 < ratio < math.inf else 0.0
@@ -125,4 +125,4 @@ def symptom(evidence: Evidence) -> Diagnosis:
         fact += f", as if dy were used {round(degree)} times in every term" if whole and round(degree) != 1 else ""
         fix = "every term must contain dy exactly once: look for a clip, a threshold, a norm or a product of cotangents"
     text = f"your backward is not linear in the upstream cotangent: {fact}"
-    return Diagnosis("not_linear", text, fix, 0.0, tuple(evidence.names[i] for i in evidence.wrong), rank=2.9)
+    return Claim("not_linear", text, fix, tuple(evidence.names[i] for i in evidence.wrong), 2.9)

@@ -13,8 +13,8 @@ import numpy as np
 from ..program.record import Program, Step
 from ..program.source import op_name
 from ..program.sweep import Change, from_value, out_cotangent, pull
-from ..vocabulary import Diagnosis, norm
-from .evidence import Evidence, Leaves, Match, Point, explains, explains_scaled, reads_program, regradient
+from ..vocabulary import norm
+from .evidence import Claim, Evidence, Leaves, Match, Point, explains, explains_scaled, reads_program, regradient
 from .local_rules import Local, local_rules
 from .values import quiet
 
@@ -54,7 +54,7 @@ def by_hand(step: Step) -> bool:
 
 
 @reads_program
-def derivatives(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def derivatives(evidence: Evidence, program: Program) -> Iterator[Claim]:
     for unit in units(program):
         step = program.steps[unit.steps[0]]
         for operand in active_operands(program, unit):
@@ -70,7 +70,7 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
         for sign in (1.0, -1.0):
 
             def predict(point: Point, sign: float = sign) -> Leaves | None:
-                changes = {(k, operand): bind(point.recorded, k, rule) for k in unit.steps}
+                changes = {(k, operand): bind(point.recorded, k, operand, rule) for k in unit.steps}
                 return regradient(point, {edge: signed(change, sign) for edge, change in changes.items()})
 
             if match := explains(evidence, predict):
@@ -81,11 +81,11 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
     def parts(point: Point) -> tuple[Leaves, Leaves] | None:
         program = point.recorded
         step = program.steps[k]
-        if step.outputs[0] not in point.cotangents:
+        if not any(output in point.cotangents for output in step.outputs):
             return None
         dy = out_cotangent(program, step, point.cotangents)
-        right, other = pull(program, step, operand, dy), quiet(lambda d: rule(program, step, d), dy)
-        if other is None or right is None or np.shape(other) != np.shape(right) or not np.all(np.isfinite(other)):
+        right, other = pull(program, step, operand, dy), applied(program, k, operand, rule, dy)
+        if other is None or right is None or not np.all(np.isfinite(other)):
             return None
         if proportional(other, right):  # a matter of a factor, which path attribution names
             return None
@@ -105,15 +105,25 @@ def proportional(a: Any, b: Any) -> bool:
 
 
 def signed(change: Change, sign: float) -> Change:
-    def other(dy: Any) -> Any:
-        dx = change(dy)
-        return None if dx is None else sign * dx
-
-    return other
+    return lambda dy: sign * change(dy)
 
 
-def bind(program: Program, k: int, rule: Local) -> Change:
-    return lambda dy: quiet(lambda d: rule(program, program.steps[k], d), dy)
+def applied(program: Program, k: int, operand: int, rule: Local, dy: Any) -> Any:
+    """What a rule gives at a step; None where it does not fit the operand's shape."""
+    step = program.steps[k]
+    dx = quiet(lambda d: rule(program, step, d), dy)
+    return None if dx is None or np.shape(dx) != np.shape(program.values[step.inputs[operand]]) else dx
+
+
+def bind(program: Program, k: int, operand: int, rule: Local) -> Change:
+    """The rule at a step. Where it does not fit it makes NaN, which explains nothing: to leave the path out would be
+    another hypothesis."""
+
+    def change(dy: Any) -> Any:
+        dx = applied(program, k, operand, rule, dy)
+        return np.full(np.shape(program.values[program.steps[k].inputs[operand]]), np.nan) if dx is None else dx
+
+    return change
 
 
 def local_diagnosis(
@@ -124,10 +134,10 @@ def local_diagnosis(
     match: Match,
     c: float,
     rank: float,
-) -> Diagnosis:
+) -> Claim:
     factor = evidence.factor(c)
     times = "" if abs(c - 1) < 1e-6 else f", times {factor.text}"
     at = f" at {step.line}" if step.line.text else ""
     text = f"in your gradient of {match.label}, {op_name(step.op)}{at}: {what}{times}"
     rank += 0.5 + factor.rank if times else 0.0
-    return match.diagnosis("local_derivative", text, fix, rank, rank + 0.6, step.line)
+    return match.claim("local_derivative", text, fix, rank, rank + 0.6, step.line)

@@ -77,7 +77,7 @@ def factors(evidence: Evidence) -> list[Factor]:
         Factor(p / q, f"{p}/{q}" if q > 1 else str(p), 0.4 if abs(p) in (1, 3) and q in (1, 3, 4) else 0.8)
         for q in (1, 3, 4, 5, 6, 8)
         for p in range(-9, 10)
-        if p and math.gcd(p, q) == 1
+        if p and math.gcd(p, q) == 1 and p != q
     ]
     return plain + by_size + written + exponents(evidence) + rounded_constants() + fractions
 
@@ -87,7 +87,7 @@ def exponents(evidence: Evidence) -> list[Factor]:
     program = evidence.first.program
     powers = {step.params["y"] for step in program.steps if step.op == "integer_pow"} if program else set()
     return [
-        Factor(1 / n, f"1/{n}", 0.15, f"the factor {n} of the power rule is left out")
+        Factor(1 / n, f"1/{n}", 0.15, f"the factor {n} of the power rule is left out, or a stray factor")
         for n in powers
         if n not in (0, 1)
     ]
@@ -126,26 +126,26 @@ def rounded_constants() -> list[Factor]:
 
 def size_factors(n: int, name: str) -> list[Factor]:
     return [
-        Factor(1 / n, f"1/{n}", 0.2, f"divided by {name} ({n}) once too often"),
-        Factor(float(n), str(n), 0.2, f"a division by {name} ({n}) is missing: a sum where a mean belongs"),
-        Factor(-1 / n, f"-1/{n}", 0.4, f"divided by {name} ({n}) once too often, and the sign is flipped"),
-        Factor(-float(n), f"-{n}", 0.4, f"a division by {name} ({n}) is missing, and the sign is flipped"),
-        Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is missing: {n} is {name}"),
-        Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is too many: {n} is {name}"),
-        Factor(n / (n - 1), f"{n}/{n - 1}", 0.45, f"n - 1 = {n - 1} where n = {n} belongs, n being {name}"),
-        Factor((n - 1) / n, f"{n - 1}/{n}", 0.45, f"n = {n} where n - 1 = {n - 1} belongs, n being {name}"),
-        Factor(2 / n, f"2/{n}", 0.5, f"divided by {name} ({n}) once too often, and doubled"),
-        Factor(n / 2, f"{n}/2", 0.5, f"a division by {name} ({n}) is missing, and halved"),
-        Factor(1 / n**2, f"1/{n}^2", 0.5, f"divided by {name} ({n}) twice too often"),
+        Factor(1 / n, f"1/{n}", 0.2, f"divided by {name} ({n}) once too often, or a stray factor"),
+        Factor(float(n), str(n), 0.2, f"a sum where a mean belongs, {n} being {name}, or a stray factor"),
+        Factor(-1 / n, f"-1/{n}", 0.4, f"the sign is flipped, and 1/{n} is too many: {n} is {name}"),
+        Factor(-float(n), f"-{n}", 0.4, f"the sign is flipped, and {n} is too many: {n} is {name}"),
+        Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"1/sqrt({n}) is missing, or a stray factor: {n} is {name}"),
+        Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"1/sqrt({n}) is too many: {n} is {name}"),
+        Factor(n / (n - 1), f"{n}/{n - 1}", 0.45, f"n - 1 for n = {n}, {name}, or a stray factor"),
+        Factor((n - 1) / n, f"{n - 1}/{n}", 0.45, f"n for n - 1, n = {n} being {name}, or a stray factor"),
+        Factor(2 / n, f"2/{n}", 0.5, f"divided by {name} ({n}) once too often and doubled, or a stray factor"),
+        Factor(n / 2, f"{n}/2", 0.5, f"a division by {name} ({n}) is missing, and halved, or a stray factor"),
+        Factor(1 / n**2, f"1/{n}^2", 0.5, f"divided by {name} ({n}) twice too often, or a stray factor"),
     ]
 
 
 def pair_factors(n: int, first: str, m: int, second: str) -> list[Factor]:
     return [
-        Factor(1 / (n * m), f"1/({n}*{m})", 0.4, f"divided by {first} times {second} once too often"),
-        Factor(float(n * m), f"{n}*{m}", 0.4, f"a division by {first} times {second} is missing"),
-        Factor(n / m, f"{n}/{m}", 0.4, f"divided by {second} ({m}) where {first} ({n}) belongs"),
-        Factor(m / n, f"{m}/{n}", 0.4, f"divided by {first} ({n}) where {second} ({m}) belongs"),
+        Factor(1 / (n * m), f"1/({n}*{m})", 0.4, f"divided by {first} times {second}, or a stray factor"),
+        Factor(float(n * m), f"{n}*{m}", 0.4, f"a division by {first} times {second} is missing, or a stray factor"),
+        Factor(n / m, f"{n}/{m}", 0.4, f"divided by {second} ({m}) for {first} ({n}), or a stray factor"),
+        Factor(m / n, f"{m}/{n}", 0.4, f"divided by {first} ({n}) for {second} ({m}), or a stray factor"),
     ]
 
 

@@ -17,8 +17,7 @@ from ..program.record import Program, Step, place_of
 from ..program.rules import UNARY
 from ..program.source import op_name
 from ..program.sweep import pull
-from ..vocabulary import Diagnosis
-from .evidence import Evidence, Match, reads_program
+from .evidence import Claim, Evidence, Match, reads_program
 from .local import Unit, active_operands, explains_local, units
 from .local_rules import SELECTING, Local
 from .values import candidates, describe_value
@@ -27,7 +26,7 @@ OUTPUT = -1
 
 
 @reads_program
-def operands(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def operands(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The pull of one operand reads another one: it may have been transposed, stale, or of another step."""
     numbers = candidates(program)
     for unit in units(program):
@@ -184,8 +183,12 @@ def constant(number: int) -> Source:
     return lambda program, step: program.values[number]
 
 
+def cotangents_by_program(evidence: Evidence) -> dict[int, Any]:
+    return {id(point.recorded): point.cotangents for point in (*evidence.points, *evidence.fresh)}
+
+
 def cotangent(evidence: Evidence, number: int) -> Source:
-    found = {id(point.recorded): point.cotangents for point in evidence.points}
+    found = cotangents_by_program(evidence)
     return lambda program, step: found.get(id(program), {}).get(number)
 
 
@@ -221,18 +224,18 @@ def earlier(saved: int, by: int) -> Source:
 
 def operand_diagnosis(
     evidence: Evidence, step: Step, saved: int, what: str, fix: str, match: Match, rank: float
-) -> Diagnosis:
+) -> Claim:
     at = f" at {step.line}" if step.line.text else ""
     phrase = what.replace("{}", describe_value(evidence, saved_number(step, saved)))
     text = f"in your gradient of {match.label}, {op_name(step.op)}{at} reads {phrase}"
-    return match.diagnosis("wrong_operand", text, fix, rank, rank + 0.6, step.line)
+    return match.claim("wrong_operand", text, fix, rank, rank + 0.6, step.line)
 
 
 # Another step's cotangent.
 
 
 @reads_program
-def other_cotangents(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def other_cotangents(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The right rule of an operation, fed the cotangent of another value: db from dy where dz belongs."""
     for unit in units(program):
         step = program.steps[unit.steps[-1]]
@@ -258,7 +261,7 @@ def in_same_turn(program: Program, step: Step, other: int) -> bool:
 
 def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other: int) -> Source | None:
     """The cotangent of a value, or of what its operation makes in the turn of the step at hand."""
-    found = {id(point.recorded): point.cotangents for point in evidence.points}
+    found = cotangents_by_program(evidence)
     if not in_same_turn(program, step, other) or not step.turn:
         return cotangent(evidence, other)
     made = program.steps[program.maker[other]]
@@ -274,16 +277,16 @@ def same_turn_cotangent(evidence: Evidence, program: Program, step: Step, other:
 def fed(operand: int, source: Source) -> Local:
     def rule(program: Program, step: Step, dy: Any) -> Any:
         other = source(program, step)
-        return None if other is None else pull(program, step, operand, other)
+        return pull(program, step, operand, 0 * dy if other is None else other)  # a value without uses has none
 
     return rule
 
 
-def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match) -> Diagnosis:
+def cotangent_diagnosis(evidence: Evidence, step: Step, other: int, match: Match) -> Claim:
     program = evidence.first.recorded
     at = f" at {step.line}" if step.line.text else ""
     own = "dy" if other in program.outputs else f"the cotangent of {describe_value(evidence, other)}"
     text = f"your gradient of {match.label} passes {op_name(step.op)}{at} with {own} instead of the "
     text += f"cotangent of {describe_value(evidence, step.outputs[0])}: the wrong cotangent is propagated"
     fix = "use the cotangent of this operation's own output: pass dy back through everything behind it first"
-    return match.diagnosis("wrong_cotangent", text, fix, 1.85, 2.0, step.line)
+    return match.claim("wrong_cotangent", text, fix, 1.85, 2.0, step.line)

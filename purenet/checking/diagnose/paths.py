@@ -16,10 +16,21 @@ import numpy as np
 from ..program.record import Program
 from ..program.source import op_name
 from ..program.sweep import Change, Edge, from_value, out_cotangent, pull
-from ..vocabulary import Diagnosis, norm
-from .evidence import Evidence, Leaves, Match, Point, explains, explains_scaled, reads_program, regradient
+from ..vocabulary import norm
+from .evidence import (
+    Claim,
+    Evidence,
+    Leaves,
+    Match,
+    Point,
+    explains,
+    explains_scaled,
+    of_leaf,
+    reads_program,
+    regradient,
+)
 from .naming import number_list
-from .slices import fitted_residual, slice_weights
+from .slices import combine, slice_weights
 from .values import describe_value, last_of_line
 
 Node = tuple[int, int]  # (step, operand) is one use of a value; (-1, number) the value, all uses together
@@ -57,7 +68,7 @@ def contribution(point: Point, node: Node) -> Leaves | None:
 
 
 @reads_program
-def single_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def single_paths(evidence: Evidence, program: Program) -> Iterator[Claim]:
     grouped: dict[tuple, list[tuple[Node, Match, float]]] = {}
     for node in nodes(program):
 
@@ -71,7 +82,7 @@ def single_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
         yield path_diagnosis(evidence, found, whole)
 
 
-def path_diagnosis(evidence: Evidence, found: list[tuple[Node, Match, float]], whole: bool) -> Diagnosis:
+def path_diagnosis(evidence: Evidence, found: list[tuple[Node, Match, float]], whole: bool) -> Claim:
     _, match, c = found[0]
     path = f"the path through {describe_nodes(evidence, [node for node, _, _ in found])}"
     own, factor = f"your gradient of {match.label}", evidence.factor(1 + c)
@@ -89,8 +100,7 @@ def path_diagnosis(evidence: Evidence, found: list[tuple[Node, Match, float]], w
         kind, text = "path_scaled", f"{path} is {factor.text} times the right one in {own}"
         text += f": {factor.cause}" if factor.cause else ""
         fix, rank = f"multiply this term by {evidence.factor(1 / (1 + c)).text}", rank + 0.2 + factor.rank
-    residual = min(m.residual for _, m, _ in found)
-    return Diagnosis(kind, text, fix, residual, match.names, line_of(evidence, found[0][0]), rank)
+    return match.claim(kind, text, fix, rank, line=line_of(evidence, found[0][0]))
 
 
 def line_of(evidence: Evidence, node: Node) -> str:
@@ -118,7 +128,7 @@ def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
 
 
 @reads_program
-def scalar_factors(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def scalar_factors(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A leaf, or one path to it, times a power of a scalar that the forward computes with."""
     scalars = [n for n, v in enumerate(program.values) if n in program.active and np.size(v) == 1 and np.all(v)]
     places: list[Node | None] = [None, *(node for node, _ in distinct_nodes(evidence, nodes(program))[:24])]
@@ -134,7 +144,7 @@ def scalar_factors(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
             text = f"in {where}your gradient of {match.label}, a factor {value} is {how}"
             fix = f"{'divide' if power > 0 else 'multiply'} by it"
             rank = (1.2 if node is None else 1.7) + 0.1 * (abs(power) > 1)
-            yield match.diagnosis("scaled" if node is None else "path_scaled", text, fix, rank, rank + 0.5)
+            yield match.claim("scaled" if node is None else "path_scaled", text, fix, rank, rank + 0.5)
 
 
 MOST_SCALARS = 6
@@ -154,7 +164,7 @@ def with_factor(point: Point, number: int, power: int, node: Node | None) -> Lea
 
 
 @reads_program
-def repeated_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def repeated_paths(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The same path cut or flipped in every turn of a loop: truncated backpropagation through time."""
     for edges in loop_edges(program):
         for kind, gate, what in (
@@ -169,7 +179,7 @@ def repeated_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                 text = f"the path through {where} {what}, in your gradient of {match.label}"
                 fix = "go through this term of the loop's backward"
                 fix = "carry the cotangent from turn to turn: dh of step t goes into step t - 1" if not gate else fix
-                yield match.diagnosis(kind, text, fix, 1.7, 2.4, line_of(evidence, edges[0]))
+                yield match.claim(kind, text, fix, 1.7, 2.4, line_of(evidence, edges[0]))
 
 
 def loop_edges(program: Program) -> list[list[Edge]]:
@@ -203,7 +213,7 @@ def gate_change(point: Point, edge: Edge, gate: float) -> Change:
 
 
 @reads_program
-def leaf_uses(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def leaf_uses(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """candidate = sum_k a_k (what use k of the leaf contributes): some uses are forgotten, or overwritten."""
     for i in evidence.wrong:
         uses = [node for node in nodes(program) if node[0] >= 0 and number_of(program, node) == program.inputs[i]]
@@ -225,10 +235,17 @@ def leaf_uses(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
         text = f"{evidence.names[i]} is used {len(uses)} times, and your gradient of it counts "
         text += counted(kept, len(uses)) if plain else f"the uses {number_list(weights)} times instead of 1"
         fix = "add up the gradients of all uses (+=, not =)"
-        residual = fitted_residual(evidence, parts, i, weights)
         in_loop = any(program.steps[use[0]].turn for use in uses)
         rank = (1.5 if in_loop else 1.9 if whole_numbers else 2.2) if plain or whole_numbers else 2.45
-        yield Diagnosis("path_missing" if plain else "path_scaled", text, fix, residual, (evidence.names[i],), "", rank)
+        predict = of_leaf(i, lambda point, i=i, uses=uses, w=weights: weighted_uses(point, i, uses, w))
+        kind, name = "path_missing" if plain else "path_scaled", evidence.names[i]
+        yield Claim(kind, text, fix, (name,), rank, predict, fitted=len(uses))
+
+
+def weighted_uses(point: Point, i: int, uses: Sequence[Node], weights: Any) -> Any:
+    """The gradient of leaf i with each of its uses counted so many times."""
+    parts = [leaves for leaves in (contribution(point, use) for use in uses) if leaves is not None]
+    return point.reference[i] + combine(parts, i, weights - 1) if len(parts) == len(uses) else None
 
 
 def carries(point: Point, use: Node, i: int) -> bool:
@@ -248,7 +265,7 @@ def counted(kept: Sequence[int], count: int) -> str:
 
 
 @reads_program
-def two_paths(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def two_paths(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """Two paths missing, doubled or flipped together: statistics treated as constants, both mean and variance."""
     distinct = distinct_nodes(evidence, nodes(program))[:MOST_PAIRS]
     for group in [evidence.wrong, *([(i,) for i in evidence.wrong] if len(evidence.wrong) > 1 else [])]:
@@ -315,7 +332,7 @@ def pair_sum(point: Point, first: Node, second: Node, gates: Sequence[float]) ->
     return [t + gates[0] * a + gates[1] * b for t, a, b in zip(point.reference, one, two, strict=True)]
 
 
-def pair_diagnosis(evidence: Evidence, pair: tuple[Node, Node], gates: Sequence[float], match: Match) -> Diagnosis:
+def pair_diagnosis(evidence: Evidence, pair: tuple[Node, Node], gates: Sequence[float], match: Match) -> Claim:
     phrases = {-1.0: "is missing", 1.0: "is counted twice", -2.0: "has the wrong sign"}
     pieces = []
     for node, gate in zip(pair, gates, strict=True):
@@ -325,10 +342,10 @@ def pair_diagnosis(evidence: Evidence, pair: tuple[Node, Node], gates: Sequence[
     fix = "go through these two terms of the backward"
     cut = all(abs(gate + 1) < 1e-6 for gate in gates)
     rank = (1.9 if cut else 2.3) + plainness(evidence, gates)
-    return match.diagnosis("two_paths", text, fix, rank, rank + 0.4, line_of(evidence, pair[0]))
+    return match.claim("two_paths", text, fix, rank, rank + 0.4, line_of(evidence, pair[0]))
 
 
-def cut_pairs(evidence: Evidence, distinct: list[tuple[Node, Leaves]]) -> Iterator[Diagnosis]:
+def cut_pairs(evidence: Evidence, distinct: list[tuple[Node, Leaves]]) -> Iterator[Claim]:
     """Two values that lie behind each other, both treated as constants: not a sum of two effects, so cut exactly."""
     values = [node for node, _ in distinct if node[0] < 0][:24]
     for first, second in itertools.combinations(values, 2):

@@ -1,11 +1,12 @@
 """The search for explanations: families of hypotheses, cheap and plain ones first.
 
-A family is a function from the evidence to diagnoses. Families stop being tried once something plain
-explains every wrong leaf; what is left unexplained is said.
+A family is a function from the evidence to claims; those that hold at fresh points are diagnoses. Families stop being
+tried once something plain explains every wrong leaf; what is left unexplained is said.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +17,13 @@ from .blocks import compositions, constant_cotangents, expressions, repeated_exp
 from .coupling import coupled, localised, support
 from .evidence import Evidence, Family
 from .formula import formulas
+from .fresh import confirmed, with_fresh_points
 from .leafwise import arranged, extra, extra_values, permuted_axes, scaled, swapped, wrong_broadcast, zero
 from .linearity import nonlinear
 from .local import derivatives
 from .naming import factors
 from .operands import operands, other_cotangents
+from .outputs import output_cotangents
 from .paths import leaf_uses, repeated_paths, scalar_factors, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
@@ -35,9 +38,25 @@ from .variants import (
     through_stops,
 )
 
+LOG = logging.getLogger(__name__)
+
 # A stage is left out when explanations below its rank cover every wrong leaf.
 STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
-    (9.0, (nonlinear, zero, scaled, arranged, swapped, wrong_broadcast, extra, output_slices, through_stops)),
+    (
+        9.0,
+        (
+            nonlinear,
+            zero,
+            output_cotangents,
+            scaled,
+            arranged,
+            swapped,
+            wrong_broadcast,
+            extra,
+            output_slices,
+            through_stops,
+        ),
+    ),
     (
         2.5,
         (
@@ -83,7 +102,7 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
-    evidence = evidence._replace(named_factors=tuple(factors(evidence)))
+    evidence = with_fresh_points(evidence._replace(named_factors=tuple(factors(evidence))))
     found: list[Diagnosis] = []
     for rank, families in STAGES:
         if found and not unexplained(evidence, [d for d in found if d.rank < rank]):
@@ -94,14 +113,15 @@ def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
 
 
 def tried(family: Family, evidence: Evidence) -> list[Diagnosis]:
-    """A family's explanations. One that breaks on a forward it was not made for costs itself, not the report."""
+    """A family's explanations that hold. One that breaks on a forward it was not made for costs itself only."""
     found: list[Diagnosis] = []
     try:
         with np.errstate(all="ignore"):
-            found.extend(family(evidence))
-    except Exception as error:
-        text = f"{family.__name__} could not be tried: {type(error).__name__}: {error}"
-        found.append(Diagnosis("internal", text, "please report this", 1.0, rank=8.0))
+            for claim in family(evidence):
+                if (diagnosis := confirmed(evidence, claim)) is not None:
+                    found.append(diagnosis)
+    except Exception:  # nothing that a caller could act on
+        LOG.debug("%s could not be tried", family.__name__, exc_info=True)
     return found
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..program.record import Program
 from ..program.sweep import from_value
-from ..vocabulary import Diagnosis, distance, norm
-from .evidence import EXPLAINED, Evidence, Leaves, Point, reads_program, residual
+from ..vocabulary import distance, norm
+from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point, of_leaf, reads_program
 from .naming import number_list
 from .values import describe_value, known_values
 
@@ -24,7 +24,7 @@ MOST = 64
 Cut = Callable[[Point, Any], Leaves]
 
 
-def output_slices(evidence: Evidence) -> Iterator[Diagnosis]:
+def output_slices(evidence: Evidence) -> Iterator[Claim]:
     """candidate = sum_k a_k (the gradient of slice k of dy), the same a at every point."""
     if not evidence.linear:
         return
@@ -32,17 +32,15 @@ def output_slices(evidence: Evidence) -> Iterator[Diagnosis]:
         for axis in range(dy.ndim):
 
             def cut(point: Point, mask: Any, k: int = k) -> Leaves:
-                return evidence.reference(
-                    point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)]
-                )
+                return masked(evidence, point, k, mask)
 
             where = "the output" if len(evidence.first.dys) == 1 else f"output {k}"
             yield from weighted(evidence, dy.shape, axis, cut, where, 1.5 + 0.1 * axis)
 
 
-def overwritten(evidence: Evidence) -> Iterator[Diagnosis]:
+def overwritten(evidence: Evidence) -> Iterator[Claim]:
     """Where several outputs use one input, only the last of them counts: set where add belongs."""
-    if not evidence.linear:
+    if not evidence.linear or len(evidence.first.dys) != 1:
         return
     for k, dy in enumerate(evidence.first.dys):
         for axes in [(a,) for a in range(dy.ndim)] + list(itertools.combinations(range(dy.ndim), 2)):
@@ -55,17 +53,28 @@ def overwritten(evidence: Evidence) -> Iterator[Diagnosis]:
                     written = [last_written([leaves[i] for leaves in part[::order]]) for part in parts]
                     pairs = zip(written, evidence.points, strict=True)
                     if all(p.unexplained(i, w) < EXPLAINED for w, p in pairs):
+
+                        def kept(point: Point, i: int = i, k: int = k, at: Any = (axes, places, order)) -> Any:
+                            axes, places, order = at
+                            parts = [one_place(evidence, point, k, axes, place)[i] for place in places]
+                            return last_written(parts[::order])
+
                         name = evidence.names[i]
                         text = f"where several outputs along axis {', '.join(map(str, axes))} use the same element of "
                         text += f"{name}, your gradient of {name} keeps the {which} contribution only"
                         fix = "accumulate: .at[...].add, or +=, where .at[...].set or = overwrites"
-                        yield Diagnosis("slices", text, fix, 0.0, (name,), rank=1.6)
+                        yield Claim("slices", text, fix, (name,), 1.6, of_leaf(i, kept))
 
 
 def one_place(evidence: Evidence, point: Point, k: int, axes: tuple[int, ...], place: tuple[int, ...]) -> Leaves:
     mask = 1.0
     for axis, q in zip(axes, place, strict=True):
         mask = mask * mask_of(point.dys[k].shape, axis, q)
+    return masked(evidence, point, k, mask)
+
+
+def masked(evidence: Evidence, point: Point, k: int, mask: Any) -> Leaves:
+    """The true gradient for a part of one output's cotangent alone."""
     return evidence.reference(point.inputs, [d * mask if j == k else 0 * d for j, d in enumerate(point.dys)])
 
 
@@ -77,7 +86,7 @@ def last_written(parts: list[Any]) -> Any:
 
 
 @reads_program
-def inner_slices(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def inner_slices(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The same of every value inside the forward: what an example's share is inside a loss, for instance."""
     seen = set()
     for number, step in program.maker.items():
@@ -98,7 +107,7 @@ def inner_slices(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
 
 def weighted(
     evidence: Evidence, shape: tuple[int, ...], axis: int, cut: Cut, where: str, rank: float
-) -> Iterator[Diagnosis]:
+) -> Iterator[Claim]:
     size = shape[axis]
     if not 2 <= size <= MOST:
         return
@@ -108,14 +117,14 @@ def weighted(
         if weights is None:
             continue
         text, fix, plain = slice_text(weights, axis, where, noun_of(evidence, shape, axis))
-        yield Diagnosis(
-            "slices",
-            f"your gradient of {evidence.names[i]} {text}",
-            fix,
-            fitted_residual(evidence, parts, i, weights),
-            (evidence.names[i],),
-            rank=rank if plain else rank + 1.5,
-        )
+
+        def predict(point: Point, i: int = i, weights: Any = weights) -> Any:
+            there = [cut(point, mask_of(shape, axis, q)) for q in range(size)]
+            return point.reference[i] + combine(there, i, weights - 1)
+
+        name = evidence.names[i]
+        text = f"your gradient of {name} {text}"
+        yield Claim("slices", text, fix, (name,), rank if plain else rank + 1.5, of_leaf(i, predict), fitted=size)
 
 
 def noun_of(evidence: Evidence, shape: tuple[int, ...], axis: int) -> str:
@@ -133,33 +142,26 @@ def mask_of(shape: tuple[int, ...], axis: int, q: int) -> Any:
 
 
 def slice_weights(evidence: Evidence, parts: list[list[Leaves]], i: int) -> Any:
-    """The weights that explain leaf i at all points, if there are such and they are determined by more equations."""
-    columns = np.stack([np.ravel(leaves[i]) for leaves in parts[0]], 1)
-    if columns.shape[0] < 2 or not np.all(np.isfinite(columns)) or not norm(columns):
+    """The weights of the parts that explain leaf i at all points, what is beside them being right; None where there
+    are none, or where the equations are too few to tell."""
+    columns = np.concatenate([np.stack([np.ravel(p[i]) for p in part], 1) for part in parts])
+    error = np.concatenate([np.ravel(point.candidate[i] - point.reference[i]) for point in evidence.points])
+    if parts[0][0][i].size < 2 or columns.shape[0] <= columns.shape[1]:
         return None
-    whole = np.concatenate([np.stack([np.ravel(p[i]) for p in part], 1) for part in parts])
-    target = np.concatenate([np.ravel(point.candidate[i]) for point in evidence.points])
-    if whole.shape[0] <= whole.shape[1] or not np.all(np.isfinite(target)):
+    if not np.all(np.isfinite(columns)) or not np.all(np.isfinite(error)) or not norm(columns):
         return None
-    weights, _, rank, _ = np.linalg.lstsq(whole, target, rcond=1e-10)
-    if rank < whole.shape[1] or np.ptp(weights) < 1e-6:
+    changes, _, rank, _ = np.linalg.lstsq(columns, error, rcond=1e-10)
+    if rank < columns.shape[1] or np.ptp(changes) < 1e-6:
         return None
     fits = all(
-        residual(combine(part, i, weights), np.ravel(point.candidate[i]), np.ravel(point.reference[i])) < EXPLAINED
+        point.unexplained(i, point.reference[i] + combine(part, i, changes)) < EXPLAINED
         for part, point in zip(parts, evidence.points, strict=True)
     )
-    return weights if fits else None
+    return 1 + changes if fits else None
 
 
 def combine(part: list[Leaves], i: int, weights: Any) -> Any:
-    return sum(w * np.ravel(leaves[i]) for w, leaves in zip(weights, part, strict=True))
-
-
-def fitted_residual(evidence: Evidence, parts: list[list[Leaves]], i: int, weights: Any) -> float:
-    pairs = zip(parts, evidence.points, strict=True)
-    return max(
-        residual(combine(part, i, weights), np.ravel(p.candidate[i]), np.ravel(p.reference[i])) for part, p in pairs
-    )
+    return sum(w * leaves[i] for w, leaves in zip(weights, part, strict=True))
 
 
 def slice_text(weights: Any, axis: int, where: str, noun: str) -> tuple[str, str, bool]:
@@ -169,7 +171,7 @@ def slice_text(weights: Any, axis: int, where: str, noun: str) -> tuple[str, str
     along = f"along axis {axis} of {where}"
     accumulate = "add up the contributions of all of them (sum over the axis, += in a loop, .add at duplicates)"
     if len(gone) == n - 1 and len(present) == 1:
-        overwritten = ": each overwrites the one before (assigned, not accumulated)" if present[0] == n - 1 else ""
+        overwritten = ", as if each overwrote the one before" if present[0] == n - 1 else ""
         return f"counts only the {place(present[0], n)} of {n} {noun} {along}{overwritten}", accumulate, True
     if len(gone) + len(present) == n:
         left = f"the {place(gone[0], n)}" if len(gone) == 1 else f"numbers {list_of(gone)}"
@@ -187,7 +189,7 @@ def list_of(indices: Any) -> str:
     return ", ".join(str(int(k)) for k in indices)
 
 
-def leaf_factors(evidence: Evidence) -> Iterator[Diagnosis]:
+def leaf_factors(evidence: Evidence) -> Iterator[Claim]:
     """candidate = reference times a known value, slice by slice or element by element."""
     for i in evidence.wrong:
         reference = evidence.first.reference[i]
@@ -198,17 +200,21 @@ def leaf_factors(evidence: Evidence) -> Iterator[Diagnosis]:
             shaped = broadcast(value(evidence.first), reference.shape)
             if shaped is not None and distance(shaped, ratio) < 1e-6 and confirmed(evidence, i, value):
                 text = f"your gradient of {evidence.names[i]} is the right one times {what}, element by element"
-                yield Diagnosis("factor", text, fix, 0.0, (evidence.names[i],), rank=2.2)
+                predict = of_leaf(i, lambda point, i=i, value=value: times_value(point, i, value))
+                yield Claim("factor", text, fix, (evidence.names[i],), 2.2, predict)
                 return
         yield from leaf_slices(evidence, i)
 
 
 def confirmed(evidence: Evidence, i: int, value: Callable[[Point], Any]) -> bool:
-    for point in evidence.points:
-        shaped = broadcast(value(point), point.reference[i].shape)
-        if shaped is None or point.unexplained(i, shaped * point.reference[i]) > EXPLAINED:
-            return False
-    return True
+    predicted = [times_value(point, i, value) for point in evidence.points]
+    pairs = zip(evidence.points, predicted, strict=True)
+    return all(found is not None and point.unexplained(i, found) <= EXPLAINED for point, found in pairs)
+
+
+def times_value(point: Point, i: int, value: Callable[[Point], Any]) -> Any:
+    shaped = broadcast(value(point), point.reference[i].shape)
+    return None if shaped is None else shaped * point.reference[i]
 
 
 def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
@@ -227,28 +233,30 @@ def broadcast(value: Any, shape: tuple[int, ...]) -> Any:
     return None
 
 
-def leaf_slices(evidence: Evidence, i: int) -> Iterator[Diagnosis]:
-    """One factor a slice of the leaf, without a name for the factors."""
-    shape = evidence.first.reference[i].shape
+def leaf_slices(evidence: Evidence, i: int) -> Iterator[Claim]:
+    """One factor a slice of the leaf, the same at every point, without a name for the factors."""
+    shape, name = evidence.first.reference[i].shape, evidence.names[i]
     for axis in range(len(shape)):
-        if len(shape) < 2 or shape[axis] < 2 or shape[axis] > MOST:
+        size = shape[axis]
+        factors = slice_factors(evidence.first, i, axis) if 2 <= size <= MOST and size < np.prod(shape) else None
+        if factors is None or np.ptp(factors) < 1e-7:
             continue
-        ratios = []
-        for point in evidence.points:
-            candidate = np.moveaxis(point.candidate[i], axis, 0).reshape(shape[axis], -1)
-            reference = np.moveaxis(point.reference[i], axis, 0).reshape(shape[axis], -1)
-            squares = np.sum(reference * reference, 1)
-            r = np.sum(candidate * reference, 1) / np.where(squares > 0, squares, 1)
-            if norm(candidate - r[:, None] * reference) > EXPLAINED * norm(candidate - reference):
-                break
-            ratios.append(r)
-        if len(ratios) == len(evidence.points) and np.ptp(ratios[0]) > 1e-7:
-            where = f"the slices along axis {axis}"
-            fixed = all(distance(r, ratios[0]) < 1e-7 for r in ratios)
-            zero = np.flatnonzero(np.abs(ratios[0]) < 1e-12)
-            text = f"your gradient of {evidence.names[i]} is the right one with {where} scaled by"
-            text += f" {number_list(ratios[0])}" + ("" if fixed else " (at this probe)")
-            text += f": slices {list_of(zero)} are left out" if len(zero) and fixed else ""
-            fix = "look for a factor that belongs to each slice: a count, a mask, a scale or a power"
-            yield Diagnosis("slices", text, fix, 0.0, (evidence.names[i],), rank=2.9 if fixed else 3.6)
-            return
+        text = f"your gradient of {name} is the right one with the slices along axis {axis} scaled by "
+        zero = np.flatnonzero(np.abs(factors) < 1e-12)
+        text += number_list(factors) + (f": slices {list_of(zero)} are left out" if len(zero) else "")
+        fix = "look for a factor that belongs to each slice: a count, a mask, a scale or a power"
+        predict = of_leaf(i, lambda point, f=factors, axis=axis: along(f, point.reference[i], axis))
+        yield Claim("slices", text, fix, (name,), 2.9, predict, fitted=size)
+
+
+def along(factors: Any, leaf: Any, axis: int) -> Any:
+    """A leaf with each of its slices multiplied."""
+    return np.moveaxis(np.moveaxis(leaf, axis, -1) * factors, -1, axis)
+
+
+def slice_factors(point: Point, i: int, axis: int) -> Any:
+    """What each slice is multiplied by at a point; None if that is not all."""
+    others = tuple(a for a in range(point.reference[i].ndim) if a != axis)
+    squares = np.sum(point.reference[i] ** 2, others)
+    factors = np.sum(point.candidate[i] * point.reference[i], others) / np.where(squares > 0, squares, 1)
+    return factors if point.unexplained(i, along(factors, point.reference[i], axis)) <= EXPLAINED else None

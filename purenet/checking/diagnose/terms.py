@@ -7,22 +7,21 @@ the mean's term without the scale, say, where the two others have it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..program.record import Program, Step
 from ..program.source import op_name
-from ..program.sweep import from_value, gradients, pull, sweep
-from ..vocabulary import Diagnosis
-from .evidence import Evidence, Leaves, Point, explains, reads_program
-from .local import Unit, bind, units
+from ..program.sweep import from_value, out_cotangent, pull, sweep
+from .evidence import Claim, Evidence, Leaves, Point, explains, of_leaf, reads_program
+from .local import Unit, applied, bind, units
 from .local_rules import SELECTING, Local
 from .operands import constant, reading, saved_operands
 from .paths import contribution, describe_nodes, distinct_nodes, nodes
 from .slices import broadcast
-from .values import candidates, describe_value, moved_factors
+from .values import candidates, constants_inside, describe_value, moved_factors
 
 MOST_TERMS = 12
 MOST_FACTORS = 14
@@ -30,7 +29,7 @@ MOST_UNITS = 40
 
 
 @reads_program
-def terms(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def terms(evidence: Evidence, program: Program) -> Iterator[Claim]:
     values = [node[1] for node, _ in distinct_nodes(evidence, nodes(program)) if node[0] < 0][:MOST_TERMS]
     for unit in units(program)[:MOST_UNITS]:
         step = program.steps[unit.steps[0]]
@@ -47,7 +46,7 @@ def terms(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
 
 
 @reads_program
-def term_factors(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def term_factors(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """One term is multiplied by powers of up to three values of the forward: x where xhat belongs, rstd twice."""
     terms = [(None, evidence.first.reference), *distinct_nodes(evidence, nodes(program))[:MOST_TERMS]]
     for i in evidence.wrong:
@@ -110,15 +109,30 @@ def monomial(evidence: Evidence, i: int, node: Any, term: Any, numbers: list[int
 
 def monomial_holds(point: Point, i: int, node: Any, powers: Powers) -> bool:
     ratio = ratio_of_term(point, i, node)
-    guess = np.ones(())
+    return ratio is not None and bool(np.max(np.abs(product(point, powers) / ratio - 1)) < 1e-6)
+
+
+def product(point: Point, powers: Powers) -> Any:
+    result = np.ones(())
     for number, power in powers:
-        guess = guess * point.recorded.values[number] ** float(power)
-    return ratio is not None and bool(np.max(np.abs(guess / ratio - 1)) < 1e-6)
+        result = result * point.recorded.values[number] ** float(power)
+    return result
 
 
-def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Diagnosis | None:
-    """A term with the small constant under a root moved or left out, in any power."""
-    for what, fix, value in moved_factors(evidence):
+def times(point: Point, i: int, node: Any, factor: Any) -> Any:
+    """The gradient of leaf i with one term multiplied."""
+    through = point.reference if node is None else contribution(point, node)
+    return None if through is None or factor is None else point.reference[i] + (factor - 1) * through[i]
+
+
+def times_value(point: Point, i: int, node: Any, value: Any, power: int) -> Any:
+    factor = broadcast(value(point), point.reference[i].shape)
+    return None if factor is None else times(point, i, node, factor ** float(power))
+
+
+def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Claim | None:
+    """A term with the small constant under a root moved, left out or another one, in any power."""
+    for what, fix, value in itertools.chain(moved_factors(evidence), other_epsilons(evidence, i, node)):
         for power in (-2, -1, 1, 2):
             if all(holds_times(point, i, node, value, power) for point in evidence.points):
                 name = evidence.names[i]
@@ -127,8 +141,30 @@ def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Diagnosis | None:
                 )
                 times = "" if power == 1 else f" (to the power {power})"
                 text = f"your gradient of {name} {where} times {what}{times}"
-                return Diagnosis("forward_variant", text, fix, 0.0, (name,), "", rank=2.0)
+                predict = of_leaf(i, lambda point, v=value, p=power: times_value(point, i, node, v, p))
+                return Claim("forward_variant", text, fix, (name,), 2.0, predict)
     return None
+
+
+def other_epsilons(evidence: Evidence, i: int, node: Any) -> Iterator[tuple[str, str, Callable[[Point], Any]]]:
+    """The constant under a root that makes the term yours, where one does in every row."""
+    program, ratio = evidence.first.recorded, ratio_of_term(evidence.first, i, node)
+    roots = [found for found in constants_inside(program) if found[3] in ("sqrt", "rsqrt")]
+    for (inside, literal, number, op), power in itertools.product(roots if ratio is not None else [], (-2, -1, 1, 2)):
+        x = broadcast(program.values[inside], np.shape(ratio))
+        if x is None or np.any(ratio <= 0):
+            continue
+        own, exponent = float(program.values[literal]), (2 if op == "sqrt" else -2) / power
+        found = (x + own) * ratio**exponent - x
+        other = float(np.median(found))
+        if np.max(np.abs(found - other)) <= 1e-6 * abs(other - own):
+
+            def value(point: Point, inside: int = inside, other: float = other, own: float = own, op: str = op) -> Any:
+                x = point.recorded.values[inside]
+                return ((x + other) / (x + own)) ** (0.5 if op == "sqrt" else -0.5)
+
+            what = f"{describe_value(evidence, number)} with {other:.6g} in place of {own:.6g}, over the right one"
+            yield what, f"use {own:.6g} in the backward too", value
 
 
 def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool:
@@ -139,7 +175,7 @@ def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool
     return bool(error > 1e-9 and np.max(np.abs(factor ** float(power) / ratio - 1)) < 1e-5 * error)
 
 
-def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> Diagnosis:
+def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> Claim:
     above = [raised(evidence, n, p) for n, p in powers if p > 0]
     below = [raised(evidence, n, -p) for n, p in powers if p < 0]
     phrase = " times ".join(above) or "1"
@@ -148,7 +184,8 @@ def factor_diagnosis(evidence: Evidence, i: int, node: Any, powers: Powers) -> D
     where = "is the right one" if node is None else f"has the term through {describe_nodes(evidence, [node])}"
     text = f"your gradient of {name} {where} times {phrase}"
     fix = "divide by it: another value stands where the saved one belongs, or a factor is left out or there twice"
-    return Diagnosis("factor", text, fix, 0.0, (name,), "", rank=2.3 + 0.05 * len(powers))
+    predict = of_leaf(i, lambda point: times(point, i, node, product(point, powers)))
+    return Claim("factor", text, fix, (name,), 2.3 + 0.05 * len(powers), predict, fitted=len(powers))
 
 
 def raised(evidence: Evidence, number: int, power: int) -> str:
@@ -165,7 +202,16 @@ def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[s
         once = pull(program, step, operand, dy)
         return pull(program, step, operand, once) if np.shape(once) == np.shape(dy) else None
 
-    if step.op not in ("add", "sub", "add_any", "neg", "broadcast_in_dim", "reduce_sum", "reshape", "transpose"):
+    if len(step.outputs) == 1 and step.op not in (
+        "add",
+        "sub",
+        "add_any",
+        "neg",
+        "broadcast_in_dim",
+        "reduce_sum",
+        "reshape",
+        "transpose",
+    ):
         yield "the factor of {} is left out", left_out
         yield "the factor of {} is applied twice", twice
     for saved in saved_operands(step, operand):
@@ -180,7 +226,7 @@ def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[s
 
 def in_terms(
     evidence: Evidence, unit: Unit, operand: int, rule: Local, what: str, values: list[int]
-) -> Iterator[Diagnosis]:
+) -> Iterator[Claim]:
     program = evidence.first.recorded
     changed = [changed_cotangents(point, unit, operand, rule) for point in evidence.points[:1]]
     if changed[0] is None:
@@ -205,7 +251,7 @@ def in_terms(
             if thin[1]:
                 text += f", and a power ({thin[1]}) of {describe_value(evidence, thin[0])} is there too many"
             fix = "this term passes the same operations as the others: give it the same factors"
-            yield match.diagnosis("wrong_operand", text, fix, 2.4, 2.7, step.line)
+            yield match.claim("wrong_operand", text, fix, 2.4, 2.7, step.line)
 
 
 def thin_powers(evidence: Evidence) -> list[tuple[int, int]]:
@@ -230,10 +276,9 @@ def changed_term(point: Point, number: int, cotangent: Any, thin: tuple[int, int
 def changed_cotangents(point: Point, unit: Unit, operand: int, rule: Local) -> Any:
     program = point.recorded
     k = unit.steps[0]
-    if program.steps[k].outputs[0] not in point.cotangents:
+    step = program.steps[k]
+    if not any(output in point.cotangents for output in step.outputs):
         return None
-    change = bind(program, k, rule)
-    if change(point.cotangents[program.steps[k].outputs[0]]) is None:
+    if applied(program, k, operand, rule, out_cotangent(program, step, point.cotangents)) is None:
         return None
-    found = sweep(program, point.dys, {(k, operand): change})
-    return found if gradients(program, found) else None
+    return sweep(program, point.dys, {(k, operand): bind(program, k, operand, rule)})

@@ -13,8 +13,7 @@ from ..program.record import Program, is_floating
 from ..program.rules import Rule
 from ..program.source import op_name
 from ..program.sweep import gradients, rerun, sweep
-from ..vocabulary import Diagnosis
-from .evidence import Evidence, Leaves, Match, Point, explains, reads_program, regradient
+from .evidence import Claim, Evidence, Leaves, Match, Point, explains, of_leaf, reads_program, regradient
 from .functions import FUNCTIONS
 from .operands import rearranged
 from .values import MOVED, constants_inside, describe_value, quiet
@@ -28,7 +27,7 @@ def gradient_at(point: Point, program: Program) -> Leaves:
 
 
 @reads_program
-def through_stops(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def through_stops(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The gradient of the forward without its stop_gradients."""
     if not any(step.op == "stop_gradient" for step in program.steps):
         return
@@ -38,7 +37,7 @@ def through_stops(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
         text = f"your gradient of {match.label} is that of the forward without the stop_gradient at "
         text += f"{at}: it flows through it, where jax.grad stops"
         fix = "drop the term that comes through it, if the stop is meant"
-        yield match.diagnosis("stop_gradient", text, fix, 0.5, line=at)
+        yield match.claim("stop_gradient", text, fix, 0.5, line=at)
 
 
 def without_stops(program: Program) -> Program:
@@ -52,7 +51,7 @@ def without_stops(program: Program) -> Program:
 
 
 @reads_program
-def other_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def other_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The gradient of the forward with one of its constants changed, wherever it stands or at one place."""
     for numbers in constant_groups(program):
         value = float(program.values[numbers[0]])
@@ -67,7 +66,7 @@ def other_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]
 
 
 @reads_program
-def exchanged_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def exchanged_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """Two constants of the forward in each other's place, each with its own sign."""
     groups = [g for g in constant_groups(program) if abs(float(program.values[g[0]])) not in (0.0, 1.0)][:12]
     for first, second in itertools.combinations(groups, 2):
@@ -80,7 +79,7 @@ def exchanged_constants(evidence: Evidence, program: Program) -> Iterator[Diagno
             text = f"in your gradient of {match.label}, the constants {abs(a):.6g} and {abs(b):.6g} of "
             text += "the forward are exchanged"
             fix = "use each where the forward uses it"
-            yield match.diagnosis("forward_variant", text, fix, 1.6, 2.2)
+            yield match.claim("forward_variant", text, fix, 1.6, 2.2)
 
 
 def constant_groups(program: Program) -> list[tuple[int, ...]]:
@@ -138,7 +137,7 @@ def solve_constant(evidence: Evidence, numbers: tuple[int, ...], value: float) -
     return c if abs(c - value) > 1e-9 * max(abs(value), 1e-9) else None
 
 
-def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Match) -> Diagnosis:
+def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Match) -> Claim:
     program = evidence.first.recorded
     step = next(s for s in program.steps if number in s.inputs)
     value = float(program.values[number])
@@ -146,17 +145,17 @@ def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Mat
     text += f"of the constant {value:.6g} at {step.line}"
     fix = f"use {value:.6g} in the backward too, at the same place"
     rank = (1.5 if value not in TRIVIAL else 3.2) + (0.0 if trial in TRIALS else 0.3)
-    return match.diagnosis("forward_variant", text, fix, rank, rank + 0.6, step.line)
+    return match.claim("forward_variant", text, fix, rank, rank + 0.6, step.line)
 
 
 @reads_program
-def moved_constants(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def moved_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """f(x) + eps, f(x + eps) and f(x) mistaken for each other: epsilon on the wrong side of a root or a norm."""
     for inside, literal, number, op in constants_inside(program):
         yield from outside(evidence, inside, literal, number, op)
 
 
-def outside(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Diagnosis]:
+def outside(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Claim]:
     """The value of the root with epsilon outside, in the backward; the root's own rule written with its output."""
 
     def predict(point: Point) -> Leaves:
@@ -176,11 +175,11 @@ def outside(evidence: Evidence, inside: int, literal: int, number: int, op: str)
         text = f"your gradient of {match.label} uses {describe_value(evidence, number)} with the "
         text += "constant (eps) outside the root, where the forward has it inside"
         fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
-        yield match.diagnosis("forward_variant", text, fix, 1.4)
+        yield match.claim("forward_variant", text, fix, 1.4)
 
 
 @reads_program
-def open_gates(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def open_gates(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """The gradient of the forward without one of its masks or clips: where, maximum, minimum or clamp left out."""
     for step in program.steps:
         if step.op not in ("select_n", "max", "min", "clamp") or step.outputs[0] not in program.active:
@@ -197,11 +196,11 @@ def open_gates(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                 text = f"your gradient of {match.label} is exactly that of a forward without the "
                 text += f"{op_name(step.op)} at {step.line}: its mask (or clip) is ignored"
                 fix = "apply the forward's mask in the backward too, where it recomputes and where it passes dy on"
-                yield match.diagnosis("forward_variant", text, fix, 1.5, 2.1, step.line)
+                yield match.claim("forward_variant", text, fix, 1.5, 2.1, step.line)
 
 
 @reads_program
-def open_clips(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def open_clips(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """Both ends of a clip open: all maxima, minima and clamps of one line pass everything."""
     by_line: dict[Any, list[int]] = {}
     for k, step in enumerate(program.steps):
@@ -216,7 +215,7 @@ def open_clips(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
             text = f"your gradient of {match.label} passes dy through {line} where the clip is active: "
             text += "there the derivative is 0"
             fix = "multiply by the clip's gate: 1 inside, 0 where the value is held"
-            yield match.diagnosis("support", text, fix, 1.55, 2.0, line)
+            yield match.claim("support", text, fix, 1.55, 2.0, line)
 
 
 def through_gate(dy: Any) -> Any:
@@ -236,7 +235,7 @@ def ungated(point: Point, output: int, number: int, value: Any) -> Leaves:
 
 
 @reads_program
-def swapped_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
+def swapped_values(evidence: Evidence, program: Program) -> Iterator[Claim]:
     """A value of the forward computed or arranged a little differently in the backward."""
     numbers = [n for n in (*program.inputs, *program.maker) if n in program.active and n not in program.outputs]
     for number in numbers[:MOST_VALUES]:
@@ -255,7 +254,7 @@ def swapped_values(evidence: Evidence, program: Program) -> Iterator[Diagnosis]:
                 text += f"{what.format(describe_value(evidence, number))}"
                 fix = "use the forward's value in the backward"
                 line = program.steps[program.maker[number]].line if number in program.maker else ""
-                yield match.diagnosis("forward_variant", text, fix, 2.0, 2.4, line)
+                yield match.claim("forward_variant", text, fix, 2.0, 2.4, line)
 
 
 MOST_VALUES = 60
@@ -277,7 +276,7 @@ def mean_over(value: Any, axis: int) -> Any:
     return np.broadcast_to(np.mean(value, axis, keepdims=True), np.shape(value)) if np.ndim(value) else value
 
 
-def known_functions(evidence: Evidence) -> Iterator[Diagnosis]:
+def known_functions(evidence: Evidence) -> Iterator[Claim]:
     """dx = f'(x) dy with the derivative of another function people know."""
     for i in evidence.wrong:
         fits = [dy.shape == evidence.first.inputs[i].shape for dy in evidence.first.dys]
@@ -288,4 +287,5 @@ def known_functions(evidence: Evidence) -> Iterator[Diagnosis]:
             if worst < 1e-6:
                 text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
                 fix = "differentiate the function that the forward computes"
-                yield Diagnosis("forward_variant", text, fix, worst, (evidence.names[i],), "", 2.2)
+                predict = of_leaf(i, lambda p, i=i, slope=slope: quiet(slope, p.inputs[i]) * p.dys[0])
+                yield Claim("forward_variant", text, fix, (evidence.names[i],), 2.2, predict)

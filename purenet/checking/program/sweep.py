@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .record import Program, Step
+from .record import Program, Step, as_value
 
 Edge = tuple[int, int]
 Change = Callable[[Any], Any]
@@ -90,5 +90,5 @@ def rerun(
         for step in program.steps:
             result = step.rule.run(step.params, *(values[number] for number in step.inputs))
             for number, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
-                values[number] = values[number] if number in fixed else alter(step, value)
+                values[number] = values[number] if number in fixed else as_value(alter(step, value))
     return program._replace(values=values)
