@@ -18,6 +18,7 @@ import numpy as np
 from .vocabulary import JAX, norm
 
 LADDER = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+SETTLED = 1e-9  # a change that makes a smaller step needless
 QUICK, AGREES = 1e-5, 1e-4  # the step of two values, relative to the leaf, and how well they must agree
 
 YOURS, NEITHER = "yours", "neither"
@@ -94,6 +95,8 @@ def slope_along(
         h = rung * size
         near, far = value(h) - value(-h), value(2 * h) - value(-2 * h)
         found.append((8 * near - far) / (12 * h))
+        if len(found) > 1 and abs(found[-1] - found[-2]) <= SETTLED * abs(found[-1]):
+            break
     changes = [abs(a - b) for a, b in itertools.pairwise(found)]
     if not np.any(np.isfinite(changes)):
         return np.nan, np.inf

@@ -10,6 +10,7 @@ the mistake is looked for (`diagnose`).
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
+from ..errors import LayerError
 from .examine import examine
-from .forms import Given, prepared
+from .forms import Given, in_one_form, prepared
+from .low_precision import alone
 from .points import size_of
 from .precision import in_dtype
 from .probe import Probe
@@ -53,6 +56,7 @@ def check(
     rtol: float | None = None,
     order: int = 1,
     points: int = 1,
+    seconds: float = 10.0,
     learning_rate: float | None = None,
     explain: bool = True,
     seed: int = 0,
@@ -79,7 +83,8 @@ def check(
     - `order=2` checks the backward's own derivative as well, which Hessians and gradient penalties read.
     - `points`: at how many points, each with cotangents of its own; all but the first are moved at random.
     - `learning_rate`: of plain gradient descent on an objective: notes say the largest stable one.
-    - `explain=False` leaves out the diagnosis. `seed` decides about everything random; `verbose` prints the report.
+    - `seconds`: how long a mistake is looked for; the report says what was not tried. `explain=False` leaves it out.
+    - `seed` decides about everything random; `verbose` prints the report.
 
     Each leaf of the gradient gets a verdict, and the report the worst of them:
 
@@ -100,13 +105,19 @@ def check(
     probe, saying which operation made it, and TypeError for what cannot be checked.
     """
     check_options(rtol, order, points)
+    given = Given(target, x, params, reference, seed, intended, argnums)
     with double():
         try:
-            subject, probe = prepared(Given(target, x, params, reference, seed, intended, argnums))
+            subject, probe = prepared(given)
         except MalformedRule as error:
             return conclude(refused(target, error), verbose)
-        probe = probe._replace(rtol=rtol)
-        report = at_points(subject, probe, points, seed, explain)
+        except Exception as error:
+            return conclude(in_one_dtype(given, dtype, error), verbose)
+        probe = probe._replace(rtol=rtol, seconds=seconds)
+        try:
+            report = at_points(subject, probe, points, seed, explain)
+        except Exception as error:
+            return conclude(in_one_dtype(given, dtype, error), verbose)
         if order == 2 and report.verdict in (PASS, VACUOUS):
             report = with_second_order(report, probe, seed)
     if dtype is not None and report.verdict in (PASS, VACUOUS):
@@ -117,7 +128,7 @@ def check(
     return conclude(report, verbose)
 
 
-def check_options(rtol: float | None, order: int, points: int) -> None:
+def check_options(rtol: float | None, order: int = 1, points: int = 1) -> None:
     if rtol is not None and not 0 < rtol < 1:
         raise ValueError(f"check: expected rtol between 0 and 1, such as 1e-6, got {rtol!r}")
     if order not in (1, 2):
@@ -132,15 +143,31 @@ def refused(target: Any, error: MalformedRule) -> Report:
     return Report(getattr(target, "__name__", type(target).__name__), (), (finding,))
 
 
+def in_one_dtype(given: Given, dtype: Any, error: Exception) -> Report:
+    """The report of a function that has failed in float64 and runs in `dtype` only; else its error."""
+    if dtype is None and re.search(r"dtype|b?float\d+", str(error)) and not isinstance(error, LayerError):
+        error.add_note("check runs in float64; a function that takes one dtype only is checked by dtype=jnp.float32")
+    if dtype is None or isinstance(error, LayerError):
+        raise error
+    keys = jax.random.split(jax.random.key(given.seed), 4)
+    try:
+        return alone(*in_one_form(given, keys), dtype, keys[3])
+    except Exception as other:  # in this dtype it fails as well: what float64 said is plainer
+        raise error from other
+
+
 def at_points(subject: Target, probe: Probe, points: int, seed: int, explain: bool) -> Report:
     """The report at the first point where the gradient is not right, else at the last."""
-    for k in range(points):
-        there = probe if k == 0 else elsewhere(probe, seed + k)
-        report = examine(subject, there, seed=seed + k, explain=explain)
+    report = examine(subject, probe, seed=seed, explain=explain)
+    for k in range(1, points):
         if report.verdict not in (PASS, VACUOUS):
-            place = f"at point {k + 1} of {points}, the others before it are right"
-            return report._replace(notes=(*report.notes, *([place] * (k > 0))))
-    return report._replace(notes=(*report.notes, *([f"right at {points} points"] * (points > 1))))
+            return report
+        report = examine(subject, elsewhere(probe, seed + k), seed=seed + k, explain=explain)
+        if report.verdict not in (PASS, VACUOUS):
+            return report._replace(notes=(*report.notes, f"at point {k + 1} of {points}: those before it are right"))
+    return report._replace(
+        notes=(*report.notes, *([f"right at {points} points"] * (points > 1 and report.verdict == PASS)))
+    )
 
 
 def elsewhere(probe: Probe, seed: int) -> Probe:

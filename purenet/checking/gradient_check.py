@@ -12,7 +12,7 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..validation import describe
-from .check import conclude, double
+from .check import check_options, conclude, double
 from .examine import examine
 from .gradient_names import like
 from .points import draw_like, join_inexact, label_tree, require_floats, split_inexact
@@ -29,6 +29,8 @@ def check_gradient(
     value: Callable[..., Any],
     *args: Any,
     argnums: int | tuple[int, ...] = 0,
+    rtol: float | None = None,
+    seconds: float = 10.0,
     learning_rate: float | None = None,
     explain: bool = True,
     seed: int = 0,
@@ -39,10 +41,11 @@ def check_gradient(
     `gradient` returns what `jax.grad(value, argnums)` would: the gradient of one argument, or a tuple for several. It
     may be plain Python or NumPy; it is called with float64 arguments. So may `value`, whose differences are then the
     reference.
-    `learning_rate`, `explain`, `seed` and `verbose` are those of `purenet.check`, and so is what is raised.
+    The other options are those of `purenet.check`, and so is what is raised.
     """
     if not callable(gradient) or not callable(value):
         raise TypeError(f"check_gradient: expected two functions, got {describe(gradient)} and {describe(value)}")
+    check_options(rtol)
     several = isinstance(argnums, tuple)
     chosen = argnums if isinstance(argnums, tuple) else (argnums,)
     if not args or any(not 0 <= k < len(args) for k in chosen):
@@ -52,6 +55,7 @@ def check_gradient(
         checked = tuple(arguments[k] for k in chosen) if several else arguments[chosen[0]]
         require_floats("check_gradient", checked, f"argument {argnums}")
         probe = gradient_probe(gradient, value, arguments, chosen, checked, several)
+        probe = probe._replace(rtol=rtol, seconds=seconds)
         report = examine(nameless(probe.name), probe, seed=seed, explain=explain, pure=False)
         if learning_rate is not None and report.verdict == PASS:
             report = report._replace(notes=(*report.notes, stable_rate(probe, learning_rate)))

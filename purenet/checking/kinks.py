@@ -26,13 +26,13 @@ def kink_note(probe: Probe, i: int, candidate: Any, reference: Any) -> str:
     largest = float(np.max(finite, initial=0.0))
     with np.errstate(all="ignore"):
         differs = ~(np.abs(candidate - reference) <= probe.tolerance * largest)
-    places = [tuple(int(n) for n in place) for place in np.argwhere(differs)]
-    if not places or not np.all(np.isfinite(candidate)) or probe.against == INTENDED:
-        return ""
-    chosen = [places[k] for k in np.random.default_rng(0).permutation(len(places))[:MOST]]
-    if not all(is_between(probe, i, place, candidate[place], reference[place], largest) for place in chosen):
+    places = np.argwhere(differs)
+    if not len(places) or not np.all(np.isfinite(candidate)) or probe.against == INTENDED:
         return ""
     if not right_nearby(probe, i):
+        return ""
+    chosen = [tuple(map(int, place)) for place in np.random.default_rng(0).permutation(places)[:MOST]]
+    if not all(is_between(probe, i, place, candidate[place], reference[place], largest) for place in chosen):
         return ""
     place, (below, above) = chosen[0], slopes_at(probe, i, chosen[0])
     at = f"{probe.names[i]} {list(place)}" if place else probe.names[i]

@@ -26,23 +26,31 @@ def single_precision(probe: Probe, i: int, candidate: Any, exact: Any) -> bool:
     error, dtype = norm(candidate - exact), low_precision(probe, candidate)
     if not np.isfinite(error) or dtype is None or error > 100 * float(jnp.finfo(dtype).eps) * norm(exact):
         return False
-    reference = rounded(probe, dtype)
+    reference = gradient_in(probe, probe.leaves, probe.dys, dtype)
     least = 0.5 * float(jnp.finfo(dtype).eps) * norm(exact)
     if reference is None:  # not known in single precision; in half precision a mistake may be as small
         return dtype == jnp.float32 and error <= 2 * WORSE * least
     return error <= 2 * WORSE * max(norm(reference[i] - exact), least)
 
 
-def rounded(probe: Probe, dtype: Any) -> list[Any] | None:
+def gradient_in(probe: Probe, leaves: list[Any], dys: list[Any], dtype: Any) -> list[Any] | None:
     """jax.grad's gradient computed in another dtype; None where it cannot be."""
     if probe.against != JAX:
         return None
     try:
-        with jax.enable_x64(False), quiet_truncation():
-            found = jax.jit(probe.plain[1])(cast(probe.leaves, dtype), cast(probe.dys, dtype))[1]
+        with in_low(dtype):
+            found = jax.jit(probe.plain[1])(cast(leaves, dtype), cast(dys, dtype))[1]
     except Exception:  # such as NumPy's float64 constants, which JAX does not compile here
         return None
     return [np.asarray(leaf).astype(np.float64) for leaf in found]
+
+
+@contextlib.contextmanager
+def in_low(dtype: Any) -> Iterator[None]:
+    """JAX as it is where float64 is not, with products as precise as the dtype allows."""
+    precision = jax.default_matmul_precision("highest")
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), precision, quiet_truncation():
+        yield
 
 
 @contextlib.contextmanager
@@ -65,8 +73,7 @@ def in_dtype(report: Report, probe: Probe, dtype: Any) -> Report:
         cast_leaves = [np.asarray(jnp.asarray(np.asarray(leaf), dtype).astype(jnp.float64)) for leaf in probe.leaves]
         cast_dys = [np.asarray(jnp.asarray(np.asarray(dy), dtype).astype(jnp.float64)) for dy in probe.dys]
         exact = as_arrays(probe.reference(cast_leaves, cast_dys)[1])
-    precision = jax.default_matmul_precision("highest")
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), precision, quiet_truncation():
+    with in_low(dtype):
         arguments = cast(cast_leaves, dtype), cast(cast_dys, dtype)
         reference = economical(probe.plain[1])(*arguments)[1]
         candidate, _ = align(probe, economical(probe.plain[0])(*arguments)[1], [np.asarray(leaf) for leaf in reference])

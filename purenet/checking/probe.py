@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ class Probe(NamedTuple):
     (params, x), what the candidate's gradients must look like. `dys` are the cotangents drawn for the outputs; `plain`
     are candidate and reference before compilation. `linear_in_dy` is False for a gradient function, which takes no
     cotangent; `data` names its other arguments. `against`: whether the reference is JAX's or by differences; `lenient`
-    as in `Target`; `rtol`: how far it may be off, where the caller says so.
+    as in `Target`; `rtol`: how far it may be off, where the caller says so; `seconds` for
+    a diagnosis.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Probe(NamedTuple):
     against: str = JAX
     lenient: bool = False
     rtol: float | None = None
+    seconds: float = math.inf
 
     @property
     def complex_leaves(self) -> list[int]:
@@ -135,22 +138,29 @@ def reference_of(
 ) -> tuple[Callable[[Leaves, Leaves], tuple[Leaves, Leaves]], str]:
     """jax.vjp of the forward, or differences where it has none; and which of the two."""
 
-    def by_jax(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Leaves]:
-        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
-        return y, pull(as_cotangents(y, dys))[0]
-
+    run = by_jax(forward)
     try:
-        jax.eval_shape(by_jax, leaves, dys)
+        jax.eval_shape(run, leaves, dys)
     except CANNOT_TRACE:
         try:
-            by_jax(leaves, dys)
+            run(leaves, dys)
         except Exception:  # NumPy takes no tracer, whichever way it says so
             return functools.partial(differences, economical(forward), name=name), DIFFERENCES
     except LayerError:
         raise
     except Exception:  # an operation that JAX cannot differentiate
         return functools.partial(differences, economical(forward), name=name), DIFFERENCES
-    return by_jax, JAX
+    return run, JAX
+
+
+def by_jax(forward: Callable[..., Leaves]) -> Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]:
+    """(outputs, jax.vjp's gradients) of a function of leaves."""
+
+    def run(leaves: Leaves, dys: Leaves) -> tuple[Leaves, Leaves]:
+        y, pull = jax.vjp(lambda leaves: forward(*leaves), leaves)
+        return y, pull(as_cotangents(y, dys))[0]
+
+    return run
 
 
 class NoRule(TypeError):

@@ -92,6 +92,15 @@ def twice(probe: Probe) -> list[Diagnosis]:
     return [Diagnosis("nondeterministic", text, "draw nothing in the backward", 0.0, rank=0.0)]
 
 
+def in_numpy(probe: Probe) -> bool:
+    """Whether the hand-written side is NumPy's, which takes no tracer."""
+    try:
+        jax.eval_shape(probe.plain[0], probe.leaves, probe.dys)
+    except Exception:  # whichever way it says so
+        return True
+    return False
+
+
 def low_precision(probe: Probe, candidate: Any) -> Any:
     """The lowest precision that the hand-written side computes in, if it is not float64; else None."""
     try:

@@ -13,6 +13,10 @@ PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNR
 WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
 
 
+class OutOfTime(Exception):
+    """The search for a mistake has to end."""
+
+
 class MalformedRule(Exception):
     """A derivative rule that JAX does not take; its message is one sentence for people."""
 
@@ -54,8 +58,9 @@ class Diagnosis(NamedTuple):
 
 
 def norm(x: Any) -> float:
-    x = np.asarray(x)
-    return float(np.sqrt(np.sum(np.square(np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)))))
+    x = np.ravel(np.asarray(x))
+    x = x if x.dtype.kind == "c" else x.astype(np.float64, copy=False)
+    return float(np.sqrt(np.vdot(x, x).real))
 
 
 def distance(a: Any, b: Any) -> float:

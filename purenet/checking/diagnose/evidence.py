@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from ..program.record import Program
 from ..program.sweep import Cotangents, gradients, sweep
-from ..vocabulary import distance, norm
+from ..vocabulary import OutOfTime, distance, norm
 
 EXPLAINED = 1e-6
 ROUNDING = 1e-11
@@ -67,7 +68,7 @@ class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
     `candidate(inputs, dys)` and `reference(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear
     in dy; `data` names arrays that are not differentiated; `named_factors` are the numbers that have a name here;
-    `fresh` are points that no hypothesis was fitted to."""
+    `fresh` are points that no hypothesis was fitted to; `deadline` is when the search ends, by time.monotonic."""
 
     names: tuple[str, ...]
     params: int
@@ -79,6 +80,7 @@ class Evidence(NamedTuple):
     data: tuple[tuple[str, Any], ...] = ()
     named_factors: tuple[Factor, ...] = ()
     fresh: tuple[Point, ...] = ()
+    deadline: float = math.inf
 
     @property
     def first(self) -> Point:
@@ -169,8 +171,14 @@ def residual(predicted: Any, candidate: Any, reference: Any) -> float:
     return 0.0 if left <= ROUNDING * norm(reference) * EXPLAINED else left / error if error else np.inf
 
 
+def in_time(evidence: Evidence) -> None:
+    if time.monotonic() > evidence.deadline:
+        raise OutOfTime
+
+
 def explains(evidence: Evidence, predict: Predict) -> Match | None:
     """How far a prediction of the whole gradient explains the wrong leaves; None if it explains none."""
+    in_time(evidence)
     left, right = set(evidence.wrong), True
     for point in evidence.points:
         predicted = predict(point)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..vocabulary import Diagnosis
+from ..vocabulary import Diagnosis, OutOfTime
 from .axes import other_axes, other_sums
 from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, rewired
 from .coupling import coupled, localised, support
-from .evidence import Evidence, Family
+from .evidence import Evidence, Family, Point
 from .formula import formulas
 from .fresh import confirmed, with_fresh_points
 from .leafwise import arranged, extra, extra_values, permuted_axes, scaled, swapped, wrong_broadcast, zero
@@ -38,6 +38,7 @@ from .variants import (
     through_stops,
 )
 
+UNTRIED = "untried"  # a note, and no explanation
 LOG = logging.getLogger(__name__)
 
 # A stage is left out when explanations below its rank cover every wrong leaf.
@@ -60,11 +61,11 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
     (
         2.5,
         (
+            derivatives,
             single_paths,
             leaf_uses,
             repeated_paths,
             scalar_factors,
-            derivatives,
             expressions,
             repeated_expressions,
             open_clips,
@@ -102,27 +103,42 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
-    evidence = with_fresh_points(evidence._replace(named_factors=tuple(factors(evidence))))
+    evidence = limited(with_fresh_points(evidence._replace(named_factors=tuple(factors(evidence)))))
     found: list[Diagnosis] = []
+    left: list[Family] = []
     for rank, families in STAGES:
         if found and not unexplained(evidence, [d for d in found if d.rank < rank]):
             continue
         for family in families:
-            found += tried(family, evidence)
-    return ranked(evidence, found)
+            more, ended = tried(family, evidence)
+            found += more
+            left += [family] * (not ended)
+    return ranked(evidence, found, left)
 
 
-def tried(family: Family, evidence: Evidence) -> list[Diagnosis]:
-    """A family's explanations that hold. One that breaks on a forward it was not made for costs itself only."""
+def limited(evidence: Evidence) -> Evidence:
+    """The evidence, whose programs stop working at its deadline."""
+
+    def until(point: Point) -> Point:
+        return point._replace(program=point.program and point.program._replace(deadline=evidence.deadline))
+
+    return evidence._replace(points=tuple(map(until, evidence.points)), fresh=tuple(map(until, evidence.fresh)))
+
+
+def tried(family: Family, evidence: Evidence) -> tuple[list[Diagnosis], bool]:
+    """A family's explanations that hold, and whether there was time for all of it. One that breaks on a forward it was
+    not made for costs itself only."""
     found: list[Diagnosis] = []
     try:
         with np.errstate(all="ignore"):
             for claim in family(evidence):
                 if (diagnosis := confirmed(evidence, claim)) is not None:
                     found.append(diagnosis)
+    except OutOfTime:
+        return found, False
     except Exception:  # nothing that a caller could act on
         LOG.debug("%s could not be tried", family.__name__, exc_info=True)
-    return found
+    return found, True
 
 
 def unexplained(evidence: Evidence, found: Sequence[Diagnosis]) -> list[str]:
@@ -131,7 +147,7 @@ def unexplained(evidence: Evidence, found: Sequence[Diagnosis]) -> list[str]:
     return [evidence.names[i] for i in evidence.wrong if evidence.names[i] not in covered]
 
 
-def ranked(evidence: Evidence, found: Sequence[Diagnosis]) -> tuple[Diagnosis, ...]:
+def ranked(evidence: Evidence, found: Sequence[Diagnosis], untried: Sequence[Family]) -> tuple[Diagnosis, ...]:
     """What covers more leaves and is plainer comes first; for each leaf at most three are kept."""
     wrong = len(evidence.wrong)
     ordered = sorted(found, key=lambda d: d.rank + 0.8 * (1 - len(d.leaves) / wrong))
@@ -142,7 +158,11 @@ def ranked(evidence: Evidence, found: Sequence[Diagnosis]) -> tuple[Diagnosis, .
             kept.append(diagnosis)
     left = unexplained(evidence, kept)
     if left:
-        text = f"no single mistake that purenet knows explains your gradient of {', '.join(left)}"
+        what = "no single mistake that was tried" if untried else "no single mistake that purenet knows"
+        text = f"{what} explains your gradient of {', '.join(left)}"
         fix = "check the layer in smaller parts, or compare the backward with the forward line by line"
         kept.append(Diagnosis("unexplained", text, fix, 1.0, tuple(left), rank=9.0))
+    if untried and (left or not found):
+        names = ", ".join(family.__name__.replace("_", " ") for family in untried)
+        kept.append(Diagnosis(UNTRIED, f"there was no time to try {names}: seconds=60 looks further", "", 1.0))
     return tuple(kept)

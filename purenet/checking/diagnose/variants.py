@@ -13,7 +13,7 @@ from ..program.record import Program, is_floating
 from ..program.rules import Rule
 from ..program.source import op_name
 from ..program.sweep import gradients, rerun, sweep
-from .evidence import Claim, Evidence, Leaves, Match, Point, explains, of_leaf, reads_program, regradient
+from .evidence import Claim, Evidence, Leaves, Match, Point, explains, in_time, of_leaf, reads_program, regradient
 from .functions import FUNCTIONS
 from .operands import rearranged
 from .values import MOVED, constants_inside, describe_value, quiet
@@ -283,8 +283,8 @@ def known_functions(evidence: Evidence) -> Iterator[Claim]:
         if len(fits) != 1 or not fits[0]:
             continue
         for name, slope in FUNCTIONS:
-            worst = max(p.unexplained(i, quiet(slope, p.inputs[i]) * p.dys[0]) for p in evidence.points)
-            if worst < 1e-6:
+            in_time(evidence)
+            if all(p.unexplained(i, quiet(slope, p.inputs[i]) * p.dys[0]) < 1e-6 for p in evidence.points):
                 text = f"your gradient of {evidence.names[i]} is exactly that of {name}"
                 fix = "differentiate the function that the forward computes"
                 predict = of_leaf(i, lambda p, i=i, slope=slope: quiet(slope, p.inputs[i]) * p.dys[0])

@@ -8,6 +8,7 @@ ask for the gradient again.
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ class Program(NamedTuple):
 
     `active` are the values that depend on an input in a differentiable way. `maker[v]` is the step that makes v.
     `literals` are the numbers of constants written in the forward. `places` finds a step by its place and turn.
+    `deadline` is when working on it ends, by time.monotonic.
     """
 
     steps: tuple[Step, ...]
@@ -62,6 +64,7 @@ class Program(NamedTuple):
     maker: dict[int, int]
     literals: tuple[int, ...]
     places: dict[tuple, int]
+    deadline: float = math.inf
 
 
 def record(function: Callable[..., Any], inputs: Sequence[Any]) -> Program:

@@ -223,14 +223,14 @@ def product_letters(params: Mapping, ranks: tuple[int, int]) -> tuple[str, str, 
 
 def product_run(params: Mapping, a: Any, b: Any) -> Any:
     left, right, out = product_letters(params, (a.ndim, b.ndim))
-    return np.einsum(f"{left},{right}->{out}", a, b)
+    return np.einsum(f"{left},{right}->{out}", a, b, optimize=True)
 
 
 def product_operand_pull(params: Mapping, k: int, operands: Any, y: Any, dy: Any) -> Any:
     left, right, out = product_letters(params, (operands[0].ndim, operands[1].ndim))
     if k == 0:
-        return np.einsum(f"{out},{right}->{left}", dy, operands[1])
-    return np.einsum(f"{left},{out}->{right}", operands[0], dy)
+        return np.einsum(f"{out},{right}->{left}", dy, operands[1], optimize=True)
+    return np.einsum(f"{left},{out}->{right}", operands[0], dy, optimize=True)
 
 
 # Moving elements about: the same movement of their indices tells where each cotangent goes.

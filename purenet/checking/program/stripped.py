@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ...combine.scale_gradient import scale_gradient_forward
@@ -20,6 +22,7 @@ from .record import CALLS, bind_params, inner, scan_counts
 
 RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
 SCALING = scale_gradient_forward.__wrapped__.__code__.co_filename
+DTYPES = ("new_dtype", "preferred_element_type", "dtype", "output_dtype")
 KEPT = (str(Path(jax.__file__).parent), SCALING)
 
 
@@ -70,58 +73,89 @@ def programs_in(params: dict[str, Any]) -> Iterator[Any]:
                 yield each.jaxpr if isinstance(each, jex.ClosedJaxpr) else each
 
 
-def evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:
-    """Run a program, its rules left out."""
+def in_float64(function: Callable[..., Any], example: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The steps of a function, as it takes them for `example`, in float64 whatever dtype they ask for."""
+    closed = jax.make_jaxpr(function)(*example)
+    return lambda *leaves: evaluate(closed.jaxpr, closed.consts, leaves, wide=True)
+
+
+def widened(value: Any) -> Any:
+    narrow = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating) and value.dtype != jnp.float64
+    return jnp.asarray(value, jnp.float64) if narrow else value
+
+
+def widened_params(equation: Any) -> dict[str, Any]:
+    """The parameters of an operation with float64 where they name a floating dtype."""
+    params = bind_params(equation)
+    return {
+        name: np.dtype(np.float64) if name in DTYPES and value is not None and is_narrow(value) else value
+        for name, value in params.items()
+    }
+
+
+def is_narrow(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+def evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], wide: bool = False) -> list[Any]:
+    """Run a program, its rules left out; `wide`: in float64."""
+    if wide:
+        consts, arguments = list(map(widened, consts)), list(map(widened, arguments))
     values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
 
     def read(variable: Any) -> Any:
-        return variable.val if isinstance(variable, jex.Literal) else values[variable]
+        if isinstance(variable, jex.Literal):
+            return widened(np.asarray(variable.val, variable.aval.dtype)) if wide else variable.val
+        return values[variable]
 
     for equation in jaxpr.eqns:
-        results = run(equation, [read(variable) for variable in equation.invars])
+        results = run(equation, [read(variable) for variable in equation.invars], wide)
         values |= dict(zip(equation.outvars, results, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def run(equation: Any, operands: list[Any]) -> list[Any]:
+def run(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
     name = equation.primitive.name
-    if holds_rule(equation):
+    if wide or holds_rule(equation):
         if name in REWRITTEN:
-            return REWRITTEN[name](equation, operands)
+            return REWRITTEN[name](equation, operands, wide)
         if name in CALLS and (called := inner(equation.params)) is not None:
-            return evaluate(called.jaxpr, called.consts, operands)
-    results = equation.primitive.bind(*operands, **bind_params(equation))
+            return evaluate(called.jaxpr, called.consts, operands, wide)
+    if wide and name == "reduce_precision":
+        return operands
+    params = widened_params(equation) if wide else bind_params(equation)
+    results = equation.primitive.bind(*operands, **params)
     return list(results) if equation.primitive.multiple_results else [results]
 
 
-def run_scan(equation: Any, operands: list[Any]) -> list[Any]:
+def run_scan(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
     consts, carried = scan_counts(equation)
     body, params = inner(equation.params), equation.params
     shared, start, stacked = operands[:consts], operands[consts : consts + carried], operands[consts + carried :]
 
     def step(carry: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
-        results = evaluate(body.jaxpr, body.consts, [*shared, *carry, *now])
+        results = evaluate(body.jaxpr, body.consts, [*shared, *carry, *now], wide)
         return results[:carried], results[carried:]
 
     last, each = lax.scan(step, start, stacked, length=params["length"], reverse=params["reverse"])
     return [*last, *each]
 
 
-def run_cond(equation: Any, operands: list[Any]) -> list[Any]:
+def run_cond(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
     def taken(branch: Any) -> Callable[..., list[Any]]:
-        return lambda *given: evaluate(branch.jaxpr, branch.consts, given)
+        return lambda *given: evaluate(branch.jaxpr, branch.consts, given, wide)
 
     return lax.switch(operands[0], [taken(branch) for branch in equation.params["branches"]], *operands[1:])
 
 
-def run_while(equation: Any, operands: list[Any]) -> list[Any]:
+def run_while(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
     params = equation.params
     test, body = params["cond_jaxpr"], params["body_jaxpr"]
     tests, shared = params["cond_nconsts"], params["body_nconsts"]
     asked, given, start = operands[:tests], operands[tests : tests + shared], operands[tests + shared :]
     return lax.while_loop(
-        lambda state: evaluate(test.jaxpr, test.consts, [*asked, *state])[0],
-        lambda state: evaluate(body.jaxpr, body.consts, [*given, *state]),
+        lambda state: evaluate(test.jaxpr, test.consts, [*asked, *state], wide)[0],
+        lambda state: evaluate(body.jaxpr, body.consts, [*given, *state], wide),
         start,
     )
 

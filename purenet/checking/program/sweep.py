@@ -7,11 +7,13 @@ cotangent at one value contributes to the inputs' gradients.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..vocabulary import OutOfTime
 from .record import Program, Step, as_value
 
 Edge = tuple[int, int]
@@ -60,11 +62,17 @@ def out_cotangent(program: Program, step: Step, found: Cotangents) -> Any:
 
 def pull(program: Program, step: Step, operand: int, dy: Any, operands: Sequence[Any] | None = None) -> Any:
     """The step's own rule, or with other operands than the forward's."""
+    in_time(program)
     if step.op == "stop_gradient":
         return None
     values = [program.values[number] for number in step.inputs] if operands is None else operands
     outputs = [program.values[number] for number in step.outputs]
     return step.rule.pull(step.params, operand, values, outputs[0] if len(outputs) == 1 else outputs, dy)
+
+
+def in_time(program: Program) -> None:
+    if time.monotonic() > program.deadline:
+        raise OutOfTime
 
 
 def gradients(program: Program, found: Cotangents) -> list[Any]:
@@ -88,6 +96,7 @@ def rerun(
     fixed = changed or {}
     with np.errstate(all="ignore"):
         for step in program.steps:
+            in_time(program)
             result = step.rule.run(step.params, *(values[number] for number in step.inputs))
             for number, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
                 values[number] = values[number] if number in fixed else as_value(alter(step, value))
