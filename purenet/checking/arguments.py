@@ -86,7 +86,7 @@ def held(arguments: OrderedDict[str, Any], argnums: int | Sequence[int] | None) 
     if not chosen or not chosen <= set(range(len(arguments))):
         raise ValueError(f"check: argnums {argnums} does not fit {len(arguments)} arguments, {', '.join(arguments)}")
     return OrderedDict(
-        (name, value if k in chosen or isinstance(value, Static) else Held(value))
+        (name, value if k in chosen or isinstance(value, (Static, Held)) else Held(value))
         for k, (name, value) in enumerate(arguments.items())
     )
 

@@ -35,12 +35,18 @@ from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, Diagnosis, 
 
 @contextlib.contextmanager
 def double() -> Iterator[None]:
-    """Float64, full-precision matrix products and no strictness about dtypes, inside the block only.
+    """Float64, full-precision matrix products and no strictness about dtypes and ranks, inside the block only.
 
     NumPy's floating-point warnings are off: a wrong gradient may well overflow, and the report says so.
     """
-    full_precision = jax.default_matmul_precision("highest")
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"), full_precision, np.errstate(all="ignore"):
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        jax.default_matmul_precision("highest"),
+        jax.transfer_guard("allow"),
+        np.errstate(all="ignore"),
+    ):
         yield
 
 

@@ -69,7 +69,7 @@ def is_pair(target: Any) -> bool:
 
 def prepared(given: Given) -> tuple[Target, Probe]:
     """What a check compares: the target in its one form, at a probe of the caller's or drawn ones."""
-    keys = jax.random.split(jax.random.key(given.seed), 4)
+    keys = jax.random.split(jax.random.key(given.seed), 5)
     given = given._replace(x=jax.ShapeDtypeStruct((5, 7), jnp.float64) if given.x is None else given.x)
     subject, params, x = in_one_form(given, keys)
     if given.intended is not None:
@@ -82,7 +82,7 @@ def prepared(given: Given) -> tuple[Target, Probe]:
         if found is None:
             raise
         subject, params = found
-        return subject, make_probe(subject, params, (), keys[3])
+        return subject, make_probe(subject, params, (), keys[4])
 
 
 def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
