@@ -37,7 +37,7 @@ def ignored_claim(match: Match, some: Sequence[int], count: int) -> Claim:
     which = f"output {some[0]}" if len(some) == 1 else f"outputs {', '.join(map(str, some))}"
     text = f"in your gradient of {match.label} the cotangent of {which} (of {count}, counted from 0) is ignored"
     fix = f"add what {which} contributes: a gradient is the sum over all outputs"
-    return match.claim("cotangent_ignored", text, fix, 0.85, 1.25)
+    return match.claim("cotangent_ignored", text, fix, 0.85, 1.75)
 
 
 def scaled_output(evidence: Evidence, k: int) -> Iterator[Claim]:
