@@ -16,6 +16,7 @@ from ..program.record import Program
 from ..program.sweep import from_value
 from ..vocabulary import distance, norm
 from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point, of_leaf, reads_program
+from .local import proportional
 from .naming import number_list
 from .values import describe_value, known_values
 
@@ -151,13 +152,20 @@ def slice_weights(evidence: Evidence, parts: list[list[Leaves]], i: int) -> Any:
     if not np.all(np.isfinite(columns)) or not np.all(np.isfinite(error)) or not norm(columns):
         return None
     changes, _, rank, _ = np.linalg.lstsq(columns, error, rcond=1e-10)
-    if rank < columns.shape[1] or np.ptp(changes) < 1e-6:
+    if rank < columns.shape[1] or np.ptp(changes) < 1e-6 or not enough(evidence, i, columns.shape[1]):
         return None
     fits = all(
         point.unexplained(i, point.reference[i] + combine(part, i, changes)) < EXPLAINED
         for part, point in zip(parts, evidence.points, strict=True)
     )
     return 1 + changes if fits else None
+
+
+def enough(evidence: Evidence, i: int, unknown: int) -> bool:
+    """Whether there are more data than unknowns: of a gradient that is the same everywhere up to a factor, a number an
+    element explains anything."""
+    first, *others = (np.ravel(point.candidate[i]) for point in evidence.points)
+    return first.size > unknown or not all(proportional(first, other) for other in others)
 
 
 def combine(part: list[Leaves], i: int, weights: Any) -> Any:
