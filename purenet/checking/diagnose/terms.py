@@ -26,6 +26,7 @@ from .values import candidates, constants_inside, describe_value, moved_factors
 MOST_TERMS = 12
 MOST_FACTORS = 14
 MOST_UNITS = 40
+FACTORLESS = ("add", "sub", "add_any", "neg", "broadcast_in_dim", "reduce_sum", "reshape", "transpose")
 
 
 @reads_program
@@ -204,16 +205,7 @@ def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[s
         once = pull(program, step, operand, dy)
         return pull(program, step, operand, once) if np.shape(once) == np.shape(dy) else None
 
-    if len(step.outputs) == 1 and step.op not in (
-        "add",
-        "sub",
-        "add_any",
-        "neg",
-        "broadcast_in_dim",
-        "reduce_sum",
-        "reshape",
-        "transpose",
-    ):
+    if len(step.outputs) == 1 and step.op not in FACTORLESS:
         yield "the factor of {} is left out", left_out
         yield "the factor of {} is applied twice", twice
     for saved in saved_operands(step, operand):
