@@ -49,7 +49,6 @@ UNNAMED = frozenset(
         "cross entropy: slope of the log instead",
         "cross entropy: one-hot not subtracted",
         "softmax: mean instead of sum",
-        "network: block's norm, dx centred over the batch",
         "straight through: stopped",
     }
 )

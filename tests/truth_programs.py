@@ -50,7 +50,7 @@ def wrong_dx(forward: Callable[..., Any], alter: Callable[..., Any]) -> Any:
     return forward, backward
 
 
-def times(factor: float, x: Any) -> Any:
+def times(factor: float, x: Any) -> tuple[Any, Any]:
     return wrong_dx(jnp.tanh, lambda pull, x, dy: pull(dy) * factor), x
 
 
@@ -81,6 +81,10 @@ def with_dy(**factors: float) -> Callable[..., Any]:
     return alter
 
 
+def exchanged(pull: Any, x: Any, dy: Any) -> Any:
+    return pull({**dy, "mean": dy["third"], "third": dy["mean"]})
+
+
 def before_norm(pull: Any, x: Any, dy: Any) -> Any:
     return pull({"h": jnp.zeros_like(dy["h"]), "y": dy["y"] + dy["h"]})
 
@@ -93,6 +97,7 @@ OUTPUTS = [
     Program("two of three ignored", wrong_dx(moments, with_dy(mean=0, third=0)), X, None, LAST, "outputs 0, 2"),
     Program("cotangent of one flipped", wrong_with(two, with_dy(b=-1)), X, KERNEL, LAST, "output 1 .*-1"),
     Program("cotangent of one twice", wrong_with(two, with_dy(a=2)), X, KERNEL, LAST, "output 0 .*2 t"),
+    Program("cotangents exchanged", wrong_dx(moments, exchanged), X, None, LAST, "outputs 0 and 2 .*exchanged"),
     Program("added before the norm", wrong_dx(stack_of_norm, before_norm), X, None, "of the output (all|one)"),
     Program("identity beside a norm", wrong_dx(stack_of_norm, with_dy(h=0)), X, None, "diagonal", "output 0"),
 ]
@@ -176,10 +181,15 @@ def kernel_from(change: Callable[..., Any]) -> Any:
     return wrong_with(product, lambda pull, p, x, dy: ({"kernel": change(x).T @ dy}, pull(dy)[1]))
 
 
+def weighed(x: Any) -> Any:
+    return jnp.sum(x * SOME)
+
+
 def column(seed: int) -> Any:
     return {"kernel": normal(seed, 4, 1)}
 
 
+SOME, ELSE = normal(17, 6), normal(18, 6)
 ONE_ROW, WIDE = normal(7, 1, 4), normal(8, 6, 4)
 FITTED = "scaled by|weighs|at this probe"
 RANK_ONE = [
@@ -189,6 +199,7 @@ RANK_ONE = [
     Program("column of a product, sines", kernel_from(jnp.sin), WIDE, column(10), FITTED),
     Program("one example, sines", kernel_from(jnp.sin), ONE_ROW, {"kernel": normal(11, 4, 3)}, FITTED),
     Program("one example, shifted", kernel_from(lambda x: x + 0.3), ONE_ROW, {"kernel": normal(12, 4, 3)}, FITTED),
+    Program("another constant", (weighed, lambda x, dy: dy * ELSE), normal(16, 6), None, FITTED),
     Program("nearly right", *times(1.0000005, X), None, r"is 1 times|by 1\b(?!\.)", r"1\.0000005"),
     Program("next to nothing", *times(1.5e-32, X), None, "e-3[0-9] times", "zero"),
 ]

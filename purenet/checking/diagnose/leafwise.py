@@ -13,7 +13,7 @@ import numpy as np
 
 from ..program.record import Program
 from ..vocabulary import distance, norm
-from .evidence import Claim, Evidence, Point, explains, explains_scaled, of_leaf, reads_program
+from .evidence import Claim, Evidence, Point, explains_scaled, of_leaf, reads_program
 from .local import proportional
 from .paths import contribution, nodes
 from .values import candidates, describe_value
@@ -213,69 +213,6 @@ def common_factor(pairs: list[tuple[Any, Any]]) -> float | None:
     if abs(c) < 1e-9 or norm(a - c * b) > 1e-7 * norm(a):
         return None
     return 1.0 if abs(c - 1) < 1e-7 else c
-
-
-def wrong_broadcast(evidence: Evidence) -> Iterator[Claim]:
-    """dy spread over a leaf along another axis of the same length."""
-    if len(evidence.first.dys) != 1 or not evidence.linear or not evidence.first.dys[0].ndim:
-        return
-    dy = evidence.first.dys[0]
-    for i in evidence.wrong:
-        shape = evidence.first.reference[i].shape
-        for axes in itertools.combinations(range(len(shape)), dy.ndim) if len(shape) > dy.ndim else ():
-            if tuple(shape[a] for a in axes) != dy.shape:
-                continue
-            others = tuple(a for a in range(len(shape)) if a not in axes)
-
-            def predict(point: Point, others: tuple[int, ...] = others, shape: tuple = shape) -> list[Any]:
-                ones = evidence.reference(point.inputs, [np.ones_like(d) for d in point.dys])
-                spread = np.expand_dims(point.dys[0], others)
-                return [leaf * spread if leaf.shape == shape else leaf for leaf in ones]
-
-            if match := explains(evidence, predict):
-                text = f"in your gradient of {match.label}, dy is spread along axis "
-                text += f"{', '.join(map(str, others))}, where it belongs along another axis of the same length"
-                fix = "put the new axis where the forward's reduction removed one: dy[:, None], not dy[None, :]"
-                yield match.claim("wrong_cotangent", text, fix, 1.3)
-
-
-def permuted_axes(evidence: Evidence) -> Iterator[Claim]:
-    """An axis that is split in parts: neighbours and halves mixed up, in the cotangent alone or in values too."""
-    if len(evidence.first.dys) != 1 or not evidence.linear:
-        return
-    dy = evidence.first.dys[0]
-    for axis in range(dy.ndim):
-        size = dy.shape[axis]
-        for parts in [k for k in range(2, size) if size % k == 0]:
-            order = np.arange(size).reshape(parts, -1).T.ravel()
-            for everything in (False, True):
-
-                def predict(point: Point, order: Any = order, axis: int = axis, all_: bool = everything) -> list[Any]:
-                    return conjugated(evidence, point, order, axis, all_)
-
-                if match := explains(evidence, predict):
-                    text = f"in your gradient of {match.label}, axis {axis} of the output ({size}) is "
-                    text += f"split the other way: {parts} interleaved parts where the forward has contiguous ones, or "
-                    text += "the reverse (a reshape to the transposed shape, or [0::2] for halves)"
-                    fix = "reshape and slice in the backward exactly as in the forward"
-                    yield match.claim("permuted", text, fix, 1.7)
-
-
-def conjugated(evidence: Evidence, point: Point, order: Any, axis: int, everything: bool) -> list[Any]:
-    """The true backward in permuted coordinates of an axis, put back in order."""
-    size, back = len(order), np.argsort(order)
-    dys = [np.take(dy, order, axis) for dy in point.dys]
-
-    def along(leaf: Any) -> int | None:
-        if leaf.ndim == point.dys[0].ndim and leaf.shape[axis] == size:
-            return axis
-        return leaf.ndim - 1 if leaf.ndim and leaf.shape[-1] == size and axis == point.dys[0].ndim - 1 else None
-
-    inputs = point.inputs
-    if everything:
-        inputs = [x if along(x) is None else np.take(x, order, along(x)) for x in inputs]
-    found = evidence.reference(inputs, dys)
-    return [g if along(g) is None else np.take(g, back, along(g)) for g in found]
 
 
 def extra(evidence: Evidence) -> Iterator[Claim]:

@@ -77,7 +77,7 @@ def factors(evidence: Evidence) -> list[Factor]:
         Factor(p / q, f"{p}/{q}" if q > 1 else str(p), 0.4 if abs(p) in (1, 3) and q in (1, 3, 4) else 0.8)
         for q in (1, 3, 4, 5, 6, 8)
         for p in range(-9, 10)
-        if p and math.gcd(p, q) == 1 and p != q
+        if p and math.gcd(p, q) == 1
     ]
     return plain + by_size + written + exponents(evidence) + rounded_constants() + fractions
 

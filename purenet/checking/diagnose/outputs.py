@@ -31,13 +31,27 @@ def output_cotangents(evidence: Evidence) -> Iterator[Claim]:
             return
     for k in range(count):
         yield from scaled_output(evidence, k)
+    for a, b in itertools.combinations(range(count), 2):
+        if evidence.first.dys[a].shape == evidence.first.dys[b].shape:
+            yield from exchanged(evidence, a, b)
+
+
+def exchanged(evidence: Evidence, a: int, b: int) -> Iterator[Claim]:
+    def predict(point: Point) -> Leaves:
+        dys = list(point.dys)
+        dys[a], dys[b] = dys[b], dys[a]
+        return evidence.reference(point.inputs, dys)
+
+    if match := explains(evidence, predict):
+        text = f"in your gradient of {match.label} the cotangents of outputs {a} and {b} (counted from 0) are exchanged"
+        yield match.claim("wrong_cotangent", text, "use the cotangent of each output for it", 1.1, 1.8)
 
 
 def ignored_claim(match: Match, some: Sequence[int], count: int) -> Claim:
     which = f"output {some[0]}" if len(some) == 1 else f"outputs {', '.join(map(str, some))}"
     text = f"in your gradient of {match.label} the cotangent of {which} (of {count}, counted from 0) is ignored"
     fix = f"add what {which} contributes: a gradient is the sum over all outputs"
-    return match.claim("cotangent_ignored", text, fix, 0.85, 1.25)
+    return match.claim("cotangent_ignored", text, fix, 0.85, 1.75)
 
 
 def scaled_output(evidence: Evidence, k: int) -> Iterator[Claim]:

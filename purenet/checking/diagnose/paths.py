@@ -124,42 +124,6 @@ def describe_nodes(evidence: Evidence, found: Sequence[Node]) -> str:
     return f"{describe_value(evidence, step.inputs[operand])} as operand {operand + 1} of {op_name(step.op)}{at}"
 
 
-# A scalar of the forward too many or too few: a temperature, a slope, a scale.
-
-
-@reads_program
-def scalar_factors(evidence: Evidence, program: Program) -> Iterator[Claim]:
-    """A leaf, or one path to it, times a power of a scalar that the forward computes with."""
-    scalars = [n for n, v in enumerate(program.values) if n in program.active and np.size(v) == 1 and np.all(v)]
-    places: list[Node | None] = [None, *(node for node, _ in distinct_nodes(evidence, nodes(program))[:24])]
-    for number, power, node in itertools.product(scalars[:MOST_SCALARS], (-2, -1, 1, 2), places):
-
-        def predict(point: Point, at: tuple = (number, power, node)) -> Leaves | None:
-            return with_factor(point, *at)
-
-        if match := explains(evidence, predict):
-            value = describe_value(evidence, number) + (f"^{abs(power)}" if abs(power) > 1 else "")
-            where = "" if node is None else f"the path through {describe_nodes(evidence, [node])} in "
-            how = "too many" if power > 0 else "missing"
-            text = f"in {where}your gradient of {match.label}, a factor {value} is {how}"
-            fix = f"{'divide' if power > 0 else 'multiply'} by it"
-            rank = (1.2 if node is None else 1.7) + 0.1 * (abs(power) > 1)
-            yield match.claim("scaled" if node is None else "path_scaled", text, fix, rank, rank + 0.5)
-
-
-MOST_SCALARS = 6
-
-
-def with_factor(point: Point, number: int, power: int, node: Node | None) -> Leaves | None:
-    factor = (
-        float(np.reshape(point.recorded.values[number], ())) ** power if point.recorded.values[number].size else 0.0
-    )
-    through = point.reference if node is None else contribution(point, node)
-    if through is None or not np.isfinite(factor):
-        return None
-    return [t + (factor - 1) * c for t, c in zip(point.reference, through, strict=True)]
-
-
 # Loops: the same use in all turns.
 
 

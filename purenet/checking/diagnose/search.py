@@ -12,25 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..vocabulary import Diagnosis, OutOfTime
-from .axes import other_axes, other_sums
+from .axes import other_sums
 from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, rewired
 from .coupling import coupled, localised, support
 from .evidence import Evidence, Family, Point
 from .formula import formulas
 from .fresh import confirmed, with_fresh_points
-from .leafwise import arranged, extra, extra_values, permuted_axes, scaled, swapped, wrong_broadcast, zero
+from .leafwise import arranged, extra, extra_values, scaled, swapped, zero
 from .linearity import nonlinear
 from .local import derivatives
 from .naming import factors
 from .operands import operands, other_cotangents
 from .outputs import output_cotangents
-from .paths import leaf_uses, repeated_paths, scalar_factors, single_paths, two_paths
+from .paths import leaf_uses, repeated_paths, single_paths, two_paths
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
 from .variants import (
-    exchanged_constants,
     known_functions,
-    moved_constants,
     open_clips,
     open_gates,
     other_constants,
@@ -43,21 +41,7 @@ LOG = logging.getLogger(__name__)
 
 # A stage is left out when explanations below its rank cover every wrong leaf.
 STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
-    (
-        9.0,
-        (
-            nonlinear,
-            zero,
-            output_cotangents,
-            scaled,
-            arranged,
-            swapped,
-            wrong_broadcast,
-            extra,
-            output_slices,
-            through_stops,
-        ),
-    ),
+    (9.0, (nonlinear, zero, output_cotangents, scaled, arranged, swapped, extra, output_slices, through_stops)),
     (
         2.5,
         (
@@ -65,12 +49,10 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
             single_paths,
             leaf_uses,
             repeated_paths,
-            scalar_factors,
             expressions,
             repeated_expressions,
             open_clips,
             open_gates,
-            moved_constants,
             known_functions,
             coupled,
         ),
@@ -79,10 +61,7 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
     (
         2.5,
         (
-            other_axes,
             other_sums,
-            exchanged_constants,
-            permuted_axes,
             compositions,
             other_constants,
             inner_slices,

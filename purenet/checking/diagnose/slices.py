@@ -15,7 +15,8 @@ import numpy as np
 from ..program.record import Program
 from ..program.sweep import from_value
 from ..vocabulary import distance, norm
-from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point, of_leaf, reads_program
+from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point, explains, of_leaf, reads_program
+from .local import proportional
 from .naming import number_list
 from .values import describe_value, known_values
 
@@ -39,38 +40,32 @@ def output_slices(evidence: Evidence) -> Iterator[Claim]:
 
 
 def overwritten(evidence: Evidence) -> Iterator[Claim]:
-    """Where several outputs use one input, only the last of them counts: set where add belongs."""
+    """Where several elements of the output use one input, only the last of them counts: set where add belongs."""
     if not evidence.linear or len(evidence.first.dys) != 1:
         return
-    for k, dy in enumerate(evidence.first.dys):
-        for axes in [(a,) for a in range(dy.ndim)] + list(itertools.combinations(range(dy.ndim), 2)):
-            places = list(itertools.product(*(range(dy.shape[a]) for a in axes)))
-            if not 2 <= len(places) <= MOST:
-                continue
-            parts = [[one_place(evidence, point, k, axes, place) for place in places] for point in evidence.points]
-            for i in evidence.wrong:
-                for which, order in (("last", 1), ("first", -1)):
-                    written = [last_written([leaves[i] for leaves in part[::order]]) for part in parts]
-                    pairs = zip(written, evidence.points, strict=True)
-                    if all(p.unexplained(i, w) < EXPLAINED for w, p in pairs):
+    shape = evidence.first.dys[0].shape
+    for axes in itertools.chain.from_iterable(itertools.combinations(range(len(shape)), n) for n in (1, 2)):
+        places = list(itertools.product(*(range(shape[a]) for a in axes)))
+        if not 2 <= len(places) <= MOST:
+            continue
+        for which, order in (("last", places), ("first", places[::-1])):
 
-                        def kept(point: Point, i: int = i, k: int = k, at: Any = (axes, places, order)) -> Any:
-                            axes, places, order = at
-                            parts = [one_place(evidence, point, k, axes, place)[i] for place in places]
-                            return last_written(parts[::order])
+            def predict(point: Point, axes: tuple[int, ...] = axes, order: list = order) -> Leaves:
+                parts = [one_place(evidence, point, axes, place) for place in order]
+                return [last_written(list(column)) for column in zip(*parts, strict=True)]
 
-                        name = evidence.names[i]
-                        text = f"where several outputs along axis {', '.join(map(str, axes))} use the same element of "
-                        text += f"{name}, your gradient of {name} keeps the {which} contribution only"
-                        fix = "accumulate: .at[...].add, or +=, where .at[...].set or = overwrites"
-                        yield Claim("slices", text, fix, (name,), 1.6, of_leaf(i, kept))
+            if match := explains(evidence, predict):
+                text = f"where several outputs along axis {', '.join(map(str, axes))} use the same element of "
+                text += f"{match.label}, your gradient of it keeps the {which} contribution only"
+                fix = "accumulate: .at[...].add, or +=, where .at[...].set or = overwrites"
+                yield match.claim("slices", text, fix, 1.6)
 
 
-def one_place(evidence: Evidence, point: Point, k: int, axes: tuple[int, ...], place: tuple[int, ...]) -> Leaves:
+def one_place(evidence: Evidence, point: Point, axes: tuple[int, ...], place: tuple[int, ...]) -> Leaves:
     mask = 1.0
     for axis, q in zip(axes, place, strict=True):
-        mask = mask * mask_of(point.dys[k].shape, axis, q)
-    return masked(evidence, point, k, mask)
+        mask = mask * mask_of(point.dys[0].shape, axis, q)
+    return masked(evidence, point, 0, mask)
 
 
 def masked(evidence: Evidence, point: Point, k: int, mask: Any) -> Leaves:
@@ -151,13 +146,20 @@ def slice_weights(evidence: Evidence, parts: list[list[Leaves]], i: int) -> Any:
     if not np.all(np.isfinite(columns)) or not np.all(np.isfinite(error)) or not norm(columns):
         return None
     changes, _, rank, _ = np.linalg.lstsq(columns, error, rcond=1e-10)
-    if rank < columns.shape[1] or np.ptp(changes) < 1e-6:
+    if rank < columns.shape[1] or np.ptp(changes) < 1e-6 or not enough(evidence, i, columns.shape[1]):
         return None
     fits = all(
         point.unexplained(i, point.reference[i] + combine(part, i, changes)) < EXPLAINED
         for part, point in zip(parts, evidence.points, strict=True)
     )
     return 1 + changes if fits else None
+
+
+def enough(evidence: Evidence, i: int, unknown: int) -> bool:
+    """Whether there are more data than unknowns: of a gradient that is the same everywhere up to a factor, a number an
+    element explains anything."""
+    first, *others = (np.ravel(point.candidate[i]) for point in evidence.points)
+    return first.size > unknown or not all(proportional(first, other) for other in others)
 
 
 def combine(part: list[Leaves], i: int, weights: Any) -> Any:

@@ -26,6 +26,7 @@ from .values import candidates, constants_inside, describe_value, moved_factors
 MOST_TERMS = 12
 MOST_FACTORS = 14
 MOST_UNITS = 40
+FACTORLESS = ("add", "sub", "add_any", "neg", "broadcast_in_dim", "reduce_sum", "reshape", "transpose")
 
 
 @reads_program
@@ -149,22 +150,24 @@ def moved_epsilon(evidence: Evidence, i: int, node: Any) -> Claim | None:
 def other_epsilons(evidence: Evidence, i: int, node: Any) -> Iterator[tuple[str, str, Callable[[Point], Any]]]:
     """The constant under a root that makes the term yours, where one does in every row."""
     program, ratio = evidence.first.recorded, ratio_of_term(evidence.first, i, node)
-    roots = [found for found in constants_inside(program) if found[3] in ("sqrt", "rsqrt")]
-    for (inside, literal, number, op), power in itertools.product(roots if ratio is not None else [], (-2, -1, 1, 2)):
-        x = broadcast(program.values[inside], np.shape(ratio))
-        if x is None or np.any(ratio <= 0):
+    if ratio is None or np.any(ratio <= 0):
+        return
+    for (inside, literal, number, op), power in itertools.product(constants_inside(program), (-2, -1, 1, 2)):
+        x, own = broadcast(program.values[inside], ratio.shape), float(program.values[literal])
+        if x is None or op not in ROOTS:
             continue
-        own, exponent = float(program.values[literal]), (2 if op == "sqrt" else -2) / power
-        found = (x + own) * ratio**exponent - x
+        found = (x + own) * ratio ** (1 / (power * ROOTS[op])) - x
         other = float(np.median(found))
         if np.max(np.abs(found - other)) <= 1e-6 * abs(other - own):
-
-            def value(point: Point, inside: int = inside, other: float = other, own: float = own, op: str = op) -> Any:
-                x = point.recorded.values[inside]
-                return ((x + other) / (x + own)) ** (0.5 if op == "sqrt" else -0.5)
-
             what = f"{describe_value(evidence, number)} with {other:.6g} in place of {own:.6g}, over the right one"
-            yield what, f"use {own:.6g} in the backward too", value
+            yield what, f"use {own:.6g} in the backward too", root_ratio(inside, own, other, ROOTS[op])
+
+
+ROOTS = {"sqrt": 0.5, "rsqrt": -0.5}
+
+
+def root_ratio(inside: int, own: float, other: float, power: float) -> Callable[[Point], Any]:
+    return lambda point: ((point.recorded.values[inside] + other) / (point.recorded.values[inside] + own)) ** power
 
 
 def holds_times(point: Point, i: int, node: Any, value: Any, power: int) -> bool:
@@ -202,16 +205,7 @@ def term_rules(evidence: Evidence, step: Step, operand: int) -> Iterator[tuple[s
         once = pull(program, step, operand, dy)
         return pull(program, step, operand, once) if np.shape(once) == np.shape(dy) else None
 
-    if len(step.outputs) == 1 and step.op not in (
-        "add",
-        "sub",
-        "add_any",
-        "neg",
-        "broadcast_in_dim",
-        "reduce_sum",
-        "reshape",
-        "transpose",
-    ):
+    if len(step.outputs) == 1 and step.op not in FACTORLESS:
         yield "the factor of {} is left out", left_out
         yield "the factor of {} is applied twice", twice
     for saved in saved_operands(step, operand):

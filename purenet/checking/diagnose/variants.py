@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +14,7 @@ from ..program.sweep import gradients, rerun, sweep
 from .evidence import Claim, Evidence, Leaves, Match, Point, explains, in_time, of_leaf, reads_program, regradient
 from .functions import FUNCTIONS
 from .operands import rearranged
-from .values import MOVED, constants_inside, describe_value, quiet
+from .values import describe_value, quiet
 
 TRIALS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0, 2.0)
 TRIVIAL = (-1.0, 0.0, 1.0)
@@ -63,23 +61,6 @@ def other_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
             if match := explains(evidence, predict):
                 yield constant_diagnosis(evidence, numbers[0], trial, match)
                 break
-
-
-@reads_program
-def exchanged_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
-    """Two constants of the forward in each other's place, each with its own sign."""
-    groups = [g for g in constant_groups(program) if abs(float(program.values[g[0]])) not in (0.0, 1.0)][:12]
-    for first, second in itertools.combinations(groups, 2):
-        a, b = float(program.values[first[0]]), float(program.values[second[0]])
-        if abs(a) == abs(b) or set(first) & set(second):
-            continue
-        changed = dict.fromkeys(first, math.copysign(b, a)) | dict.fromkeys(second, math.copysign(a, b))
-        match = explains(evidence, lambda point, changed=changed: changed_gradient(point, changed))
-        if match:
-            text = f"in your gradient of {match.label}, the constants {abs(a):.6g} and {abs(b):.6g} of "
-            text += "the forward are exchanged"
-            fix = "use each where the forward uses it"
-            yield match.claim("forward_variant", text, fix, 1.6, 2.2)
 
 
 def constant_groups(program: Program) -> list[tuple[int, ...]]:
@@ -146,36 +127,6 @@ def constant_diagnosis(evidence: Evidence, number: int, trial: float, match: Mat
     fix = f"use {value:.6g} in the backward too, at the same place"
     rank = (1.5 if value not in TRIVIAL else 3.2) + (0.0 if trial in TRIALS else 0.3)
     return match.claim("forward_variant", text, fix, rank, rank + 0.6, step.line)
-
-
-@reads_program
-def moved_constants(evidence: Evidence, program: Program) -> Iterator[Claim]:
-    """f(x) + eps, f(x + eps) and f(x) mistaken for each other: epsilon on the wrong side of a root or a norm."""
-    for inside, literal, number, op in constants_inside(program):
-        yield from outside(evidence, inside, literal, number, op)
-
-
-def outside(evidence: Evidence, inside: int, literal: int, number: int, op: str) -> Iterator[Claim]:
-    """The value of the root with epsilon outside, in the backward; the root's own rule written with its output."""
-
-    def predict(point: Point) -> Leaves:
-        program = point.recorded
-        value = quiet(lambda v: MOVED[op](v, program.values[literal]), program.values[inside])
-        again = rerun(program, point.inputs, {number: value})
-        steps = [
-            s._replace(rule=Rule(s.rule.run, outward)) if s.outputs == (number,) and op != "log" else s
-            for s in again.steps
-        ]
-        return gradient_at(point, again._replace(steps=tuple(steps)))
-
-    def outward(params: Any, k: int, operands: Any, y: Any, dy: Any) -> Any:
-        return dy * (0.5 / y if op == "sqrt" else -0.5 * y**3)
-
-    if match := explains(evidence, predict):
-        text = f"your gradient of {match.label} uses {describe_value(evidence, number)} with the "
-        text += "constant (eps) outside the root, where the forward has it inside"
-        fix = "compute the saved value exactly as the forward does: 1 / sqrt(var + eps), not 1 / (sqrt(var) + eps)"
-        yield match.claim("forward_variant", text, fix, 1.4)
 
 
 @reads_program

@@ -7,6 +7,7 @@ that it is a rule of. JAX's own rules (relu, logsumexp) stay, and so does `scale
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .record import CALLS, bind_params, inner, scan_counts
 RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
 SCALING = scale_gradient_forward.__wrapped__.__code__.co_filename
 DTYPES = ("new_dtype", "preferred_element_type", "dtype", "output_dtype")
-KEPT = (str(Path(jax.__file__).parent), SCALING)
+KEPT = (f"{Path(jax.__file__).parent}{os.sep}", SCALING)
 
 
 def without_rules(function: Callable[..., Any]) -> Callable[..., Any]:
