@@ -31,6 +31,8 @@ BEYOND = re.compile(
     r"|, (?:the|a|gelu|also|above|below) "
 )
 
+SHARES = (0.5, 0.27, 0.23)  # of a terminal's width, for equation, kept and source
+
 
 class Line(NamedTuple):
     """A line of the table."""
@@ -84,7 +86,7 @@ def equation(name: str, own: str, around: str) -> str:
     named = [entry for entry in labelled if "=" in entry]
     whole = [with_the_first(entry, block) for entry in begins]
     found = (named or whole or labelled or ends or [first])[0]
-    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0]).rstrip(",")
+    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0]).rstrip(", ")
 
 
 def with_the_first(equation: str, block: list[str]) -> str:
@@ -105,16 +107,21 @@ def shortened(authors: str) -> str:
 
 
 def printed(found: list[Line]) -> str:
-    """In columns, as wide as the terminal."""
+    """In columns: cut to the width of a terminal, whole in a pipe or a file."""
     if not found:
         return "no layer with that word"
-    heads = Line("layer", "equation", "kept", "source")
-    room = max(shutil.get_terminal_size((140, 24)).columns - 2 * (len(heads) - 1), 60)
-    widths = [max(len(cell) for cell in column) for column in zip(heads, *found, strict=True)]
-    rest = room - widths[0]
-    widths[1:] = [min(width, int(rest * share)) for width, share in zip(widths[1:], (0.5, 0.27, 0.23), strict=True)]
-    rows = ["  ".join(cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *found)]
+    table = [Line("layer", "equation", "kept", "source"), *found]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size((140, 24)).columns)
+    rows = ["  ".join(cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in table]
     return "\n".join(row.rstrip() for row in rows)
+
+
+def fitted(widths: list[int], columns: int) -> list[int]:
+    """The widths of columns that fit a terminal: names stay whole, the others share what is left."""
+    rest = max(columns - 2 * (len(widths) - 1), 60) - widths[0]
+    return [widths[0], *(min(width, int(rest * share)) for width, share in zip(widths[1:], SHARES, strict=True))]
 
 
 def cut(text: str, width: int) -> str:
