@@ -76,7 +76,7 @@ def kept(made: Layer | None) -> str:
 def equation(name: str, own: str, around: str) -> str:
     """What the constructor's docstring begins with, else the line of the package or module that has its name, else the
     module's for the output; where none of them is an equation, what the layer does."""
-    first = re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0].rstrip(".")
+    first = re.sub(r"(?<!\.)\.$", "", re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0])
     if re.match(r"(?:[yh]\w*|value) = ", first):
         return re.split(BEYOND, first)[0]
     labelled = re.findall(rf"^ +{name}  +(.*?)(?:   |$)", f"{combine.__doc__}\n{around}", re.MULTILINE)
@@ -86,7 +86,7 @@ def equation(name: str, own: str, around: str) -> str:
     named = [entry for entry in labelled if "=" in entry]
     whole = [with_the_first(entry, block) for entry in begins]
     found = (named or whole or labelled or ends or [first])[0]
-    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0]).rstrip(", ")
+    return re.sub(r" +", " ", re.split(r",? +dx = ", found)[0]).rstrip(",")
 
 
 def with_the_first(equation: str, block: list[str]) -> str:
