@@ -12,7 +12,7 @@ import pytest
 
 from purenet.checking import command
 from purenet.checking.command.junit import writable
-from purenet.checking.command.shapes import Shape, draw, parsed
+from purenet.checking.command.shapes import Shape, draw, parsed, sorted_out
 
 MINE = """
 import functools
@@ -97,7 +97,7 @@ def library():
 
 listed = [pn.dense(3), pair, sine, {"target": pair, "seed": 3}, (pn.softplus(), np.ones((2, 3))), factory]
 named = {"tanh": pair, "bad": wrong, "layer": pn.tanh()}
-two_layers, two_pairs, two_rules = [pn.tanh(), pn.relu()], (pair, pair), [sine, compiled]
+two_layers, two_pairs, two_rules = [pn.tanh(), pn.relu()], (pair, pair), [functools.partial(sine), compiled]
 layer_and_rest = [pn.tanh(), [pair, sine, square]]
 
 
@@ -242,6 +242,8 @@ def test_words_of_shape_are_read() -> None:
     assert parsed("labels=4:int32") == ("labels", Shape((4,), np.dtype("int32"), 2))
     assert parsed("labels=4,:int8:128") == ("labels", Shape((4,), np.dtype("int8"), 128))
     assert parsed("scale=") == ("scale", Shape(()))
+    assert sorted_out(["5, 7", "own:sine"]) == ({"": Shape((5, 7))}, ["own:sine"])
+    assert sorted_out(["x=4, 8 y=3"])[0] == {"x": Shape((4, 8)), "y": Shape((3,))}
     assert parsed("x=3:bfloat16")[1].dtype.name == "bfloat16"
 
 

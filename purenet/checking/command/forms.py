@@ -79,12 +79,12 @@ def is_function(value: Any) -> bool:
 
 
 def has_rule(function: Any) -> bool:
-    """Whether a function is known to have a derivative rule, at any depth of jit, vmap, partial and methods."""
+    """Whether a function is known to have a derivative rule, at any depth of jit, vmap and partial."""
     if isinstance(function, (jax.custom_vjp, jax.custom_jvp)):
         return True
     if isinstance(function, functools.partial):
         return has_rule(function.func)
-    inside = function.__func__ if inspect.ismethod(function) else getattr(function, "__wrapped__", None)
+    inside = getattr(function, "__wrapped__", None)
     return callable(inside) and has_rule(inside)
 
 
