@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,21 @@ def test_the_table_reads_equations_what_is_kept_and_sources() -> None:
     assert table["serial"][:2] == ("y = f_n(... f_2(f_1(x)))", "x, what its plan says")
 
 
+def test_the_table_is_whole_in_a_pipe_and_fits_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert command.main(["layers"]) == 0
+    piped = capsys.readouterr().out.splitlines()[1:]
+    assert [re.split(r"  +", row) for row in piped] == [[re.sub(r"  +", " ", c) for c in row if c] for row in lines()]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert command.main(["layers"]) == 0
+    shown = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, shown)) <= 100 < max(map(len, piped))
+    assert [row.split()[0] for row in shown] == [row.split()[0] for row in piped]
+    assert any("..." in row for row in shown)
+
+
 # The caller's own.
 
 
@@ -235,6 +251,7 @@ def test_a_wrong_gradient_is_explained_after_the_table(mine: Path, capsys: pytes
     [
         ("log", "the output of log is not finite"),
         ("whole", "nothing to compare: pass floating numbers for x or params"),
+        ("needs_arguments", "needs_arguments has no derivative rule of its own"),
         ("crash", "NameError: name 'undefined' is not defined (mine.py, line"),
     ],
 )
@@ -302,11 +319,12 @@ def test_numbers_that_json_has_not_become_null() -> None:
         (["mine:cub"], "mine has no 'cub' and no twins cub_forward and cub_backward: did you mean cube?"),
         (["mine:number"], "mine:number cannot be checked: expected a layer"),
         (["mine:jnp"], "one of these; got module"),
-        (["mine:needs_arguments"], "one of these; this one needs arguments"),
         (["mine:returns_function"], "one of these; this one returns something else"),
         (["mine:raises"], "calling mine:raises failed: RuntimeError: no data here (mine.py, line"),
         (["mine:surplus"], "mine:surplus gives 'colour', which purenet.check does not take"),
         (["mine:cube", "--json", "nowhere/a.json"], "cannot write nowhere/a.json"),
+        (["mine:cube", "--junit", "."], "cannot write .: expected a file"),
+        (["mine:cube", "--junit", "a", "--json", "./a"], "cannot write a twice"),
         (["--shape", "5"], "--shape is for your own targets"),
     ],
 )

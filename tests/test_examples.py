@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from load_example import load
 
+import purenet as pn
+
 
 @pytest.fixture(autouse=True)
 def _leaves_precision_alone():
@@ -111,3 +113,13 @@ def test_unet_finds_sky_and_petals(tmp_path: Path) -> None:
     assert found.overlaps[0] > 0.8
     assert found.overlaps[0] > found.baseline[0]
     assert picture.stat().st_size > 10_000
+
+
+def test_a_table_of_your_own_gradients_is_right():
+    module = load("check_your_library")
+    assert list(module.TABLE) == ["swish", "affine", "cross_entropy", "log1p_exp", "huber"]
+    for row in module.TABLE:
+        module.test_gradients(row)
+    module.TABLE["huber"]["target"] = module.huber_forward, lambda errors, dy: np.sign(errors) * dy
+    with pytest.raises(pn.GradientError, match="WRONG  huber"):
+        module.test_gradients("huber")

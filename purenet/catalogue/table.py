@@ -31,6 +31,8 @@ BEYOND = re.compile(
     r"|, (?:the|a|gelu|also|above|below) "
 )
 
+SHARES = (0.5, 0.27, 0.23)  # of a terminal's width, for equation, kept and source
+
 
 class Line(NamedTuple):
     """A line of the table."""
@@ -74,7 +76,7 @@ def kept(made: Layer | None) -> str:
 def equation(name: str, own: str, around: str) -> str:
     """What the constructor's docstring begins with, else the line of the package or module that has its name, else the
     module's for the output; where none of them is an equation, what the layer does."""
-    first = re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0].rstrip(".")
+    first = re.sub(r"(?<!\.)\.$", "", re.split(r"(?:\.|;|(?<! ):) |\.?\n", own)[0])
     if re.match(r"(?:[yh]\w*|value) = ", first):
         return re.split(BEYOND, first)[0]
     labelled = re.findall(rf"^ +{name}  +(.*?)(?:   |$)", f"{combine.__doc__}\n{around}", re.MULTILINE)
@@ -105,16 +107,21 @@ def shortened(authors: str) -> str:
 
 
 def printed(found: list[Line]) -> str:
-    """In columns, as wide as the terminal."""
+    """In columns: cut to the width of a terminal, whole in a pipe or a file."""
     if not found:
         return "no layer with that word"
-    heads = Line("layer", "equation", "kept", "source")
-    room = max(shutil.get_terminal_size((140, 24)).columns - 2 * (len(heads) - 1), 60)
-    widths = [max(len(cell) for cell in column) for column in zip(heads, *found, strict=True)]
-    rest = room - widths[0]
-    widths[1:] = [min(width, int(rest * share)) for width, share in zip(widths[1:], (0.5, 0.27, 0.23), strict=True)]
-    rows = ["  ".join(cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *found)]
+    table = [Line("layer", "equation", "kept", "source"), *found]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size((140, 24)).columns)
+    rows = ["  ".join(cut(cell, width) for cell, width in zip(row, widths, strict=True)) for row in table]
     return "\n".join(row.rstrip() for row in rows)
+
+
+def fitted(widths: list[int], columns: int) -> list[int]:
+    """The widths of columns that fit a terminal: names stay whole, the others share what is left."""
+    rest = max(columns - 2 * (len(widths) - 1), 60) - widths[0]
+    return [widths[0], *(min(width, int(rest * share)) for width, share in zip(widths[1:], SHARES, strict=True))]
 
 
 def cut(text: str, width: int) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from ...catalogue import catalogue
 from ...catalogue.table import lines, printed
 from .jobs import jobs_of
+from .junit import as_junit
 from .options import PROGRAM, command_line
-from .output import as_dict, check_writable, write_json
+from .output import as_json, check_writable, write
 from .running import header, run_all
 from .usage import UsageError
 
@@ -50,12 +51,13 @@ def run(arguments: Sequence[str] | None) -> int:
     if options.list:
         print("\n".join(row.name for row in catalogue()), flush=True)
         return 0
-    jobs = jobs_of(options)
+    jobs, heading = jobs_of(options), header(options.dtype)
+    check_writable(options.json, options.junit)
+    outcomes = run_all(jobs, heading, options.quiet)
     if options.json is not None:
-        check_writable(options.json)
-    outcomes = run_all(jobs, header(options.dtype), options.quiet)
-    if options.json is not None:
-        write_json(options.json, [as_dict(job.name, outcome) for job, outcome in zip(jobs, outcomes, strict=True)])
+        write(options.json, as_json([job.name for job in jobs], outcomes))
+    if options.junit is not None:
+        write(options.junit, as_junit(jobs, outcomes, heading))
     return FAILED if any(outcome.failure for outcome in outcomes) else 0
 
 

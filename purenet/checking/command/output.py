@@ -63,17 +63,26 @@ def as_dict(name: str, outcome: Outcome) -> dict[str, Any]:
     return plain(outcome.report.to_dict() | {"name": name, "verdict": outcome.verdict, "seconds": outcome.seconds})
 
 
-def check_writable(path: Path) -> None:
+def as_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> str:
+    reports = [as_dict(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
+    return json.dumps(reports, indent=1, allow_nan=False) + "\n"
+
+
+def check_writable(*paths: Path | None) -> None:
     """Raise before the checks what would spoil them at their end."""
-    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: expected a file in a directory that can be written to")
+    given = [path for path in paths if path is not None]
+    for path in given:
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            raise UsageError(f"cannot write {path}: expected a file in a directory that can be written to")
+    if len({path.resolve() for path in given}) < len(given):
+        raise UsageError(f"cannot write {given[0]} twice: expected another file for each of --json and --junit")
 
 
-def write_json(path: Path, reports: list[dict[str, Any]]) -> None:
+def write(path: Path, text: str) -> None:
     """Write the file, which appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(reports, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

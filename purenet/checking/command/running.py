@@ -10,7 +10,7 @@ import jax
 from ... import __version__
 from ..check import check
 from ..report import GradientError, Report
-from .jobs import Job
+from .forms import Job
 from .output import ERROR, Outcome, cells, row, summary, titled
 from .usage import UsageError, sentence
 
