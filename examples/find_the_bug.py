@@ -89,7 +89,7 @@ BUGS = (
         last_example_only,
         "XOR: the hidden gradient is assigned in the loop over the examples",
         ("slices",),
-        ("only the last of 4", "assigned"),
+        ("only the last of 4", "overwrote"),
     ),
     Bug(
         slope_at_upstream,

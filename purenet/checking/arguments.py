@@ -24,9 +24,14 @@ PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYW
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(inspect.signature(function.fn if is_filtered(function) else function).parameters.values())
     except ValueError as error:
         raise TypeError(f"check: cannot read the arguments of {function!r}: wrap it in a def or lambda") from error
+
+
+def is_filtered(function: Any) -> bool:
+    """Whether it is Equinox's `filter_custom_vjp`, whose rule is for the first argument alone."""
+    return all(hasattr(function, name) for name in ("fn", "def_fwd", "def_bwd"))
 
 
 def positional(function: Callable[..., Any]) -> list[str]:

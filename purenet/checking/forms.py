@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from ..annotations import PyTree
 from ..layer import Layer
 from ..validation import describe
-from .arguments import held, positional, spread, values_of
+from .arguments import held, is_filtered, positional, spread, values_of
 from .gradient_names import gradients_of
 from .loss_and_gradients import loss_and_gradients
 from .objects import is_object, object_target
@@ -41,6 +41,7 @@ from .own_rule import function_target
 from .pairs import differentiated, pair_target
 from .points import draw_like, probe_params, require_floats
 from .probe import NoRule, Probe, make_probe
+from .running import taking_arrays
 from .target import Target, layer_target, two
 
 
@@ -78,7 +79,11 @@ def prepared(given: Given) -> tuple[Target, Probe]:
     try:
         return subject, make_probe(subject, params, x, keys[3])
     except NoRule:
-        found = loss_and_gradients(given.target, params or named_alone(given, x), given.argnums, is_dict(given.x))
+        if numbers := arrays_beside_floats(given):
+            return prepared(given._replace(argnums=numbers))
+        found = loss_and_gradients(
+            taking_arrays(given.target), params or named_alone(given, x), given.argnums, is_dict(given.x)
+        )
         if found is None:
             raise
         subject, params = found
@@ -94,10 +99,15 @@ def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
             return object_target(given.target, x)
         subject = as_target(given, keys[2], x)
         return subject, probe_params(subject, given.params, x, keys[0]), x
-    way, numbers = "by name" if is_dict(given.x) else "by position", given.argnums
+    numbers = 0 if given.argnums is None and is_filtered(given.target) else given.argnums
+    way = "by name" if is_dict(given.x) and given.params is None else "by position"
     if is_pair(given.target):
-        numbers = differentiated(*given.target, arguments, is_dict(given.x)) if numbers is None else numbers
-        subject = pair_target(*given.target, spread=way)
+        numbers = (
+            differentiated(*map(taking_arrays, given.target), arguments, is_dict(given.x))
+            if numbers is None
+            else numbers
+        )
+        subject = pair_target(*map(taking_arrays, given.target), spread=way)
     else:
         subject = function_target(given.target, given.reference, False, way)
     return subject, held(draw_like(arguments, keys[1]), numbers), ()
@@ -105,6 +115,8 @@ def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
 
 def spread_arguments(given: Given) -> OrderedDict[str, Any] | None:
     """All arguments of a function by name, where x holds them or `argnums` numbers them; else None."""
+    if is_filtered(given.target) and given.params is not None:
+        return OrderedDict(zip(positional(given.target), (given.params, given.x), strict=False))
     if given.params is not None or not callable(given.function):
         return None
     found = spread(given.function, given.x)
@@ -133,6 +145,13 @@ def intended_gradient(given: Given, subject: Target, params: PyTree) -> Callable
     return meant
 
 
+def arrays_beside_floats(given: Given) -> tuple[int, ...]:
+    """The numbers of the arguments that are no Python floats, which a function may want to branch on; () if all are."""
+    values = list((spread_arguments(given) or {}).values()) if given.argnums is None else []
+    floats = [isinstance(value, float) for value in values]
+    return tuple(k for k, is_float in enumerate(floats) if not is_float) if any(floats) else ()
+
+
 def is_dict(x: PyTree) -> bool:
     return type(x) is dict
 
@@ -143,7 +162,7 @@ def as_target(given: Given, key: jax.Array, x: PyTree) -> Target:
     if isinstance(target, Layer):
         return layer_target(target, key, x)
     if is_pair(target):
-        return pair_target(*target)
+        return pair_target(*map(taking_arrays, target))
     if callable(target):
         return function_target(target, given.reference, given.params is not None, "")
     raise TypeError(

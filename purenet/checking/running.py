@@ -5,6 +5,8 @@ Compiling a small function takes a hundred times as long as running it, and a ch
 
 from __future__ import annotations
 
+import functools
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,8 +52,8 @@ def runnable(function: Callable[..., Any], arguments: Any) -> tuple[Callable[...
 
 
 def untraceable(function: Callable[..., Any], arguments: Any, error: Exception) -> Callable[..., Any]:
-    """The function as it runs where JAX cannot trace it: on copies as NumPy's arrays, or on JAX's."""
-    for way in (on_numpy(function), on_jax(function)):
+    """The function as it runs where JAX cannot trace it: on copies as NumPy's arrays, on JAX's, or on PyTorch's."""
+    for way in (on_numpy(function), on_jax(function), *([on_torch(function)] if "torch" in sys.modules else [])):
         try:
             way(*arguments)
         except Exception as failure:
@@ -67,7 +69,39 @@ def on_jax(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def on_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function on copies of its arguments that it may change in place."""
-    return lambda *arguments: function(*jax.tree.map(as_numpy, arguments))
+    return lambda *arguments: from_torch(function(*jax.tree.map(as_numpy, arguments)))
+
+
+def on_torch(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function on PyTorch's tensors, what it gives as NumPy's arrays."""
+    torch: Any = sys.modules["torch"]
+
+    def as_tensor(leaf: Any) -> Any:
+        array = as_numpy(leaf)
+        return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+
+    return lambda *arguments: from_torch(function(*jax.tree.map(as_tensor, arguments)))
+
+
+def taking_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that may be PyTorch's, as one of arrays."""
+    if "torch" not in sys.modules:
+        return function
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        try:
+            return from_torch(function(*arguments))
+        except (TypeError, AttributeError):
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+                raise
+            return on_torch(function)(*arguments)
+
+    return run
+
+
+def from_torch(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf, tree)
 
 
 def as_numpy(leaf: Any) -> Any:

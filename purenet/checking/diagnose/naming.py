@@ -128,12 +128,12 @@ def size_factors(n: int, name: str) -> list[Factor]:
     return [
         Factor(1 / n, f"1/{n}", 0.2, f"divided by {name} ({n}) once too often, or a stray factor"),
         Factor(float(n), str(n), 0.2, f"a sum where a mean belongs, {n} being {name}, or a stray factor"),
-        Factor(-1 / n, f"-1/{n}", 0.4, f"the sign is flipped, and 1/{n} is too many: {n} is {name}"),
-        Factor(-float(n), f"-{n}", 0.4, f"the sign is flipped, and {n} is too many: {n} is {name}"),
-        Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"1/sqrt({n}) is missing, or a stray factor: {n} is {name}"),
-        Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"1/sqrt({n}) is too many: {n} is {name}"),
-        Factor(n / (n - 1), f"{n}/{n - 1}", 0.45, f"n - 1 for n = {n}, {name}, or a stray factor"),
-        Factor((n - 1) / n, f"{n - 1}/{n}", 0.45, f"n for n - 1, n = {n} being {name}, or a stray factor"),
+        Factor(-1 / n, f"-1/{n}", 0.4, f"the sign is flipped, and a factor 1/{n} too many: {n} is {name}"),
+        Factor(-float(n), f"-{n}", 0.4, f"the sign is flipped, and a factor {n} too many: {n} is {name}"),
+        Factor(math.sqrt(n), f"sqrt({n})", 0.3, f"a factor 1/sqrt({n}) is missing, or a stray factor: {n} is {name}"),
+        Factor(1 / math.sqrt(n), f"1/sqrt({n})", 0.3, f"a factor 1/sqrt({n}) too many: {n} is {name}"),
+        Factor(n / (n - 1), f"{n}/{n - 1}", 0.45, f"n - 1 where n = {n} belongs, {name}, or a stray factor"),
+        Factor((n - 1) / n, f"{n - 1}/{n}", 0.45, f"n where n - 1 belongs, n = {n} being {name}, or a stray factor"),
         Factor(2 / n, f"2/{n}", 0.5, f"divided by {name} ({n}) once too often and doubled, or a stray factor"),
         Factor(n / 2, f"{n}/2", 0.5, f"a division by {name} ({n}) is missing, and halved, or a stray factor"),
         Factor(1 / n**2, f"1/{n}^2", 0.5, f"divided by {name} ({n}) twice too often, or a stray factor"),
@@ -144,8 +144,8 @@ def pair_factors(n: int, first: str, m: int, second: str) -> list[Factor]:
     return [
         Factor(1 / (n * m), f"1/({n}*{m})", 0.4, f"divided by {first} times {second}, or a stray factor"),
         Factor(float(n * m), f"{n}*{m}", 0.4, f"a division by {first} times {second} is missing, or a stray factor"),
-        Factor(n / m, f"{n}/{m}", 0.4, f"divided by {second} ({m}) for {first} ({n}), or a stray factor"),
-        Factor(m / n, f"{m}/{n}", 0.4, f"divided by {first} ({n}) for {second} ({m}), or a stray factor"),
+        Factor(n / m, f"{n}/{m}", 0.4, f"divided by {second} ({m}) where {first} ({n}) belongs, or a stray factor"),
+        Factor(m / n, f"{m}/{n}", 0.4, f"divided by {first} ({n}) where {second} ({m}) belongs, or a stray factor"),
     ]
 
 

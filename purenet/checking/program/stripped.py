@@ -21,7 +21,8 @@ from jax import lax
 from ...combine.scale_gradient import scale_gradient_forward
 from .record import CALLS, bind_params, inner, scan_counts
 
-RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
+RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call", "linear_call", "custom_linear_solve")
+SOLVES = os.path.join("control_flow", "solves.py")  # JAX's custom_root, a rule for the caller's solver
 SCALING = scale_gradient_forward.__wrapped__.__code__.co_filename
 DTYPES = ("new_dtype", "preferred_element_type", "dtype", "output_dtype")
 KEPT = (f"{Path(jax.__file__).parent}{os.sep}", SCALING)
@@ -46,8 +47,8 @@ def has_rules(jaxpr: Any) -> bool:
 
 def holds_rule(equation: Any) -> bool:
     """Whether an equation is a derivative rule of the caller's, or has one inside."""
-    if equation.primitive.name in RULES:
-        return not file_of(equation).startswith(KEPT) or any(map(has_rules, programs_in(equation.params)))
+    if equation.primitive.name in RULES and is_callers(file_of(equation)):
+        return True
     return any(map(has_rules, programs_in(equation.params)))
 
 
@@ -62,9 +63,20 @@ def stops_gradients(jaxpr: Any) -> bool:
     return False
 
 
+def is_callers(file: str) -> bool:
+    return not file.startswith(KEPT) or file.endswith(SOLVES)
+
+
 def file_of(equation: Any) -> str:
     """Where the function stands that a rule is a rule of."""
-    return str(inner(equation.params).jaxpr.debug_info.func_filename or "")
+    return str(ruled_program(equation).jaxpr.debug_info.func_filename or "")
+
+
+def ruled_program(equation: Any) -> Any:
+    """The function that a rule is a rule of."""
+    if equation.primitive.name == "custom_linear_solve":
+        return equation.params["jaxprs"].solve
+    return equation.params["callee"] if equation.primitive.name == "linear_call" else inner(equation.params)
 
 
 def programs_in(params: dict[str, Any]) -> Iterator[Any]:
@@ -161,4 +173,18 @@ def run_while(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
     )
 
 
+def run_linear(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
+    called = equation.params["callee"]
+    return evaluate(called.jaxpr, called.consts, operands, wide)
+
+
+def run_solve(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
+    """What `solve` computes: it is given its own constants, then b."""
+    lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
+    start = lengths.matvec + lengths.vecmat
+    own, b = operands[start : start + lengths.solve], operands[sum(lengths) :]
+    return evaluate(solve.jaxpr, solve.consts, [*own, *b], wide)
+
+
 REWRITTEN = {"scan": run_scan, "cond": run_cond, "while": run_while}
+REWRITTEN |= {"linear_call": run_linear, "custom_linear_solve": run_solve}
