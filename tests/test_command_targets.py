@@ -351,6 +351,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(mine: Path, monkeypatch: p
         ("own:brought --shape logits=4", "every target brings an input of its own"),
         ("own:sine --shape x:4", "expected lengths of at least 1, with commas, as in 5,7 or x=4,8, got 'x:4'"),
         ("own:sine --shape x=4,0", "expected lengths of at least 1, with commas, as in 5,7 or x=4,8, got 'x=4,0'"),
+        ("own:sine --shape ", "expected lengths of at least 1, with commas, as in 5,7 or x=4,8, got ''"),
         ("own:sine --shape x=(4)", "expected name=lengths:dtype:bound, as in x=4,8 or labels=4:int32:10, got 'x=(4)'"),
         ("own:sine --shape 4x=4", "expected name=lengths:dtype:bound"),
         ("own:sine --shape x=4:flot32", "a dtype such as float32, int32 or bool, got 'flot32' in 'x=4:flot32'"),
@@ -366,7 +367,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(mine: Path, monkeypatch: p
 def test_wrong_usage_is_one_sentence(
     mine: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    assert command.main(["check", *arguments.split()]) == 2
+    assert command.main(["check", *arguments.split(" ")]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1

@@ -30,7 +30,7 @@ def sorted_out(words: Sequence[str]) -> tuple[dict[str, Shape], list[str]]:
     targets = [word for word in words if TARGET.fullmatch(word)]
     rest = [word for word in words if word not in targets]
     shapes: dict[str, Shape] = {}
-    for text in (part for word in rest for part in re.split(r"(?<!,)\s+", word.strip())):
+    for text in (part for word in rest for part in re.sub(r",\s+", ",", word).split() or [word]):
         name, shape = parsed(text)
         if name in shapes:
             raise UsageError(f"--shape: expected one shape for {name or 'all'}, got {text!r} beside another")
@@ -55,10 +55,9 @@ def parsed(text: str) -> tuple[str, Shape]:
 
 
 def lengths(text: str, whole: str) -> tuple[int, ...]:
-    plain = re.sub(r"\s", "", text)
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*,?", plain):
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*,?", text):
         raise UsageError(f"--shape: expected lengths of at least 1, with commas, as in 5,7 or x=4,8, got {whole!r}")
-    return tuple(int(length) for length in plain.split(",") if length)
+    return tuple(int(length) for length in text.split(",") if length)
 
 
 def dtype_of(name: str, text: str) -> np.dtype:
