@@ -83,15 +83,19 @@ class Held:
 jax.tree_util.register_static(Held)
 
 
-def held(arguments: OrderedDict[str, Any], argnums: int | Sequence[int] | None) -> OrderedDict[str, Any]:
-    """The arguments, of which only those numbered are differentiated."""
+def held(
+    arguments: OrderedDict[str, Any], argnums: int | Sequence[int] | None, given: Any = None
+) -> OrderedDict[str, Any]:
+    """The arguments, of which only those numbered are differentiated; Python's numbers among the others stay as they
+    were `given`."""
     if argnums is None:
         return arguments
     chosen = {argnums} if isinstance(argnums, int) else set(argnums)
     if not chosen or not chosen <= set(range(len(arguments))):
         raise ValueError(f"check: argnums {argnums} does not fit {len(arguments)} arguments, {', '.join(arguments)}")
+    plain = {name: value for name, value in (given or {}).items() if isinstance(value, float)}
     return OrderedDict(
-        (name, value if k in chosen or isinstance(value, (Static, Held)) else Held(value))
+        (name, value if k in chosen or isinstance(value, (Static, Held)) else Held(plain.get(name, value)))
         for k, (name, value) in enumerate(arguments.items())
     )
 

@@ -110,7 +110,7 @@ def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
         subject = pair_target(*map(taking_arrays, given.target), spread=way)
     else:
         subject = function_target(given.target, given.reference, False, way)
-    return subject, held(draw_like(arguments, keys[1]), numbers), ()
+    return subject, held(draw_like(arguments, keys[1]), numbers, arguments), ()
 
 
 def spread_arguments(given: Given) -> OrderedDict[str, Any] | None:

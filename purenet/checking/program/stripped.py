@@ -22,7 +22,8 @@ from ...combine.scale_gradient import scale_gradient_forward
 from .record import CALLS, bind_params, inner, scan_counts
 
 RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call", "linear_call", "custom_linear_solve")
-SOLVES = os.path.join("control_flow", "solves.py")  # JAX's custom_root, a rule for the caller's solver
+# Where JAX wraps the caller's own: custom_root's solver, and what custom_gradient is given.
+WRAPPERS = (os.path.join("control_flow", "solves.py"), "custom_derivatives.py")
 SCALING = scale_gradient_forward.__wrapped__.__code__.co_filename
 DTYPES = ("new_dtype", "preferred_element_type", "dtype", "output_dtype")
 KEPT = (f"{Path(jax.__file__).parent}{os.sep}", SCALING)
@@ -64,7 +65,7 @@ def stops_gradients(jaxpr: Any) -> bool:
 
 
 def is_callers(file: str) -> bool:
-    return not file.startswith(KEPT) or file.endswith(SOLVES)
+    return not file.startswith(KEPT) or file.endswith(WRAPPERS)
 
 
 def file_of(equation: Any) -> str:
@@ -136,9 +137,10 @@ def run(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
             return evaluate(called.jaxpr, called.consts, operands, wide)
     if wide and name == "reduce_precision":
         return operands
-    params = widened_params(equation) if wide else bind_params(equation)
+    params = widened_params(equation) if wide and name != "bitcast_convert_type" else bind_params(equation)
     results = equation.primitive.bind(*operands, **params)
-    return list(results) if equation.primitive.multiple_results else [results]
+    results = list(results) if equation.primitive.multiple_results else [results]
+    return list(map(widened, results)) if wide else results
 
 
 def run_scan(equation: Any, operands: list[Any], wide: bool) -> list[Any]:
