@@ -209,18 +209,14 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
     findings += [conjugate_finding(probe.names[i]) for i in conjugates]
     bad = [i for i in bad if i not in conjugates]
     if bad:
-        rulings = [
-            (i, arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate[i], reference[i]))
-            for i in bad[:4]
-            if probe.against == JAX
-        ]
+        rulings = rulings_on(probe, bad[:4], candidate, reference) if probe.against == JAX else []
         for i, ruling in rulings:
             if ruling.side == YOURS:
                 leaves[i] = leaves[i]._replace(verdict=UNRESOLVED)
         notes += arbiter_notes(probe, rulings)
         if explain:
             deadline = time.monotonic() + probe.seconds
-            evidence = gather(probe, candidate, reference, bad)._replace(deadline=deadline)
+            evidence = gather(probe, candidate, reference, bad, deadline)
             last = [d for d in findings if d.kind == "wrong_dtype"]  # single precision is not what is wrong here
             findings = [d for d in findings if d.kind not in ("not_linear", "wrong_dtype")]
             found = diagnose(evidence)
@@ -246,6 +242,16 @@ def precision_finding(name: str) -> Diagnosis:
     text = f"your gradient of {name} is right as a formula: the error is what low precision makes"
     fix = "keep the dtype of the arguments: look for a cast, or a constant array, of a lower precision"
     return Diagnosis("low_precision", text, fix, 0.0, (name,), rank=0.1)
+
+
+def rulings_on(probe: Probe, leaves: list[int], candidate: list[Any], reference: list[Any]) -> list[tuple[int, Ruling]]:
+    """Whom finite differences side with in these leaves, or in those that there is time for."""
+    start, rulings = time.monotonic(), []
+    for i in leaves:
+        rulings.append((i, arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate[i], reference[i])))
+        if time.monotonic() - start > probe.seconds / 10:
+            break
+    return rulings
 
 
 def arbiter_notes(probe: Probe, rulings: list[tuple[int, Ruling]]) -> list[str]:

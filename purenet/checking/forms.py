@@ -79,12 +79,12 @@ def prepared(given: Given) -> tuple[Target, Probe]:
     try:
         return subject, make_probe(subject, params, x, keys[3])
     except NoRule:
-        if numbers := arrays_beside_floats(given):
-            return prepared(given._replace(argnums=numbers))
         found = loss_and_gradients(
             taking_arrays(given.target), params or named_alone(given, x), given.argnums, is_dict(given.x)
         )
         if found is None:
+            if numbers := arrays_beside_floats(given):
+                return prepared(given._replace(argnums=numbers))
             raise
         subject, params = found
         return subject, make_probe(subject, params, (), keys[4])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .diagnose.evidence import Evidence, Point
+from .diagnose.fresh import MANY
 from .diagnose.linearity import is_linear
 from .points import moved
 from .probe import Probe, as_arrays
@@ -17,11 +19,12 @@ from .vocabulary import norm
 
 POINTS = 3
 MOVES = 0.05
-MANY = 200_000  # numbers, among which no coincidence lasts: fewer points do
 
 
-def gather(probe: Probe, candidate: list[Any], reference: list[Any], wrong: list[int]) -> Evidence:
-    """Your gradient and the true one at several points, and the recorded forward."""
+def gather(
+    probe: Probe, candidate: list[Any], reference: list[Any], wrong: list[int], deadline: float = math.inf
+) -> Evidence:
+    """Your gradient and the true one at several points, and the recorded forward, until the deadline."""
     shapes = [leaf.shape for leaf in reference]
 
     def candidate_at(leaves: list[Any], dys: list[Any]) -> list[Any]:
@@ -35,7 +38,7 @@ def gather(probe: Probe, candidate: list[Any], reference: list[Any], wrong: list
     dys = [np.asarray(dy) for dy in probe.dys]
     program = recorded(probe, start, dys, reference)
     filled = [np.full(s, np.nan) if leaf is None else leaf for leaf, s in zip(candidate, shapes, strict=True)]
-    points = [point(start, dys, filled, reference, program)]
+    points = [point(start, dys, filled, reference, program, deadline)]
     for k in range(1, POINTS if sum(leaf.size for leaf in start) <= MANY else 2):
         leaves = moved(start, k, MOVES)
         random = np.random.default_rng(100 + k)
@@ -43,17 +46,20 @@ def gather(probe: Probe, candidate: list[Any], reference: list[Any], wrong: list
         there = candidate_at(leaves, others), reference_at(leaves, others)
         if usable(*there, wrong):
             again = recorded(probe, leaves, others, there[1]) if program is not None else None
-            points.append(point(leaves, others, *there, again if same_steps(program, again) else None))
+            points.append(point(leaves, others, *there, again if same_steps(program, again) else None, deadline))
     if program is not None and any(p.program is None for p in points):
         points = [p for p in points if p.program is not None]
     evidence = Evidence(
         probe.names, probe.params, tuple(wrong), tuple(points), candidate_at, reference_at, True, probe.data
-    )
+    )._replace(deadline=deadline)
     return evidence._replace(linear=not probe.linear_in_dy or is_linear(evidence))
 
 
-def point(leaves: list[Any], dys: list[Any], candidate: list[Any], reference: list[Any], program: Any) -> Point:
-    return Point(leaves, dys, candidate, reference, program, sweep(program, dys) if program is not None else {})
+def point(
+    leaves: list[Any], dys: list[Any], candidate: list[Any], reference: list[Any], program: Any, deadline: float
+) -> Point:
+    cotangents = sweep(program, dys) if program is not None else {}
+    return Point(leaves, dys, candidate, reference, program and program._replace(deadline=deadline), cotangents)
 
 
 def usable(candidate: list[Any], reference: list[Any], wrong: list[int]) -> bool:

@@ -13,8 +13,8 @@ PASS, WRONG, PRECISION, UNRESOLVED, VACUOUS = "PASS", "WRONG", "PRECISION", "UNR
 WORST_FIRST = (WRONG, PRECISION, UNRESOLVED, PASS, VACUOUS)
 
 
-class OutOfTime(Exception):
-    """The search for a mistake has to end."""
+class OutOfTime(BaseException):
+    """The search for a mistake has to end: no Exception, which a hypothesis that does not fit may raise."""
 
 
 class MalformedRule(Exception):

@@ -68,7 +68,8 @@ class Evidence(NamedTuple):
     """`names` of the leaves; `wrong` the indices of the wrong ones; `params` how many leaves are parameters;
     `candidate(inputs, dys)` and `reference(inputs, dys)` the two gradients anywhere; `linear` whether yours is linear
     in dy; `data` names arrays that are not differentiated; `named_factors` are the numbers that have a name here;
-    `fresh` are points that no hypothesis was fitted to; `deadline` is when the search ends, by time.monotonic."""
+    `fresh` are points that no hypothesis was fitted to; `deadline` is when the search ends, by
+    time.monotonic; `screen` leaves out what cannot be (see screen.py)."""
 
     names: tuple[str, ...]
     params: int
@@ -81,6 +82,7 @@ class Evidence(NamedTuple):
     named_factors: tuple[Factor, ...] = ()
     fresh: tuple[Point, ...] = ()
     deadline: float = math.inf
+    screen: Any = None
 
     @property
     def first(self) -> Point:

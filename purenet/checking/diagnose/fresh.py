@@ -18,11 +18,13 @@ from .evidence import EXPLAINED, Claim, Evidence, Leaves, Point
 
 FRESH = 2
 MOVES = (0.2, 0.05, 0.01)  # smaller ones where a forward leaves its domain
+MANY = 200_000  # numbers, among which no coincidence lasts: one point does
 SEEN = 1e-10  # what is wrong by less is rounding, and tries nothing
 
 
 def with_fresh_points(evidence: Evidence) -> Evidence:
-    found = (fresh_point(evidence, 1000 + k) for k in range(FRESH))
+    count = FRESH if sum(leaf.size for leaf in evidence.first.inputs) <= MANY else 1
+    found = (fresh_point(evidence, 1000 + k) for k in range(count))
     return evidence._replace(fresh=tuple(point for point in found if point is not None))
 
 

@@ -90,6 +90,8 @@ def explains_local(evidence: Evidence, unit: Unit, operand: int, rule: Local) ->
         if proportional(other, right):  # a matter of a factor, which path attribution names
             return None
         number = step.inputs[operand]
+        if point is evidence.first and not evidence.screen.passes(number, right, other):
+            return None
         through = from_value(program, number, right)
         base = [t - c for t, c in zip(point.reference, through, strict=True)]
         return base, from_value(program, number, other)

@@ -55,22 +55,33 @@ def number_of(program: Program, node: Node) -> int:
 
 def contribution(point: Point, node: Node) -> Leaves | None:
     """What flows through a node to the leaves."""
+    dy = cotangent_at(point, node)
+    return None if dy is None else from_value(point.recorded, number_of(point.recorded, node), dy)
+
+
+def cotangent_at(point: Point, node: Node) -> Any:
+    """The cotangent of a value, or what one use of it adds to that."""
     program = point.recorded
-    number = number_of(program, node)
     if node[0] < 0:
-        dy = point.cotangents.get(number)
-    else:
-        step = program.steps[node[0]]
-        if not any(output in point.cotangents for output in step.outputs):
-            return None
-        dy = pull(program, step, node[1], out_cotangent(program, step, point.cotangents))
-    return None if dy is None else from_value(program, number, dy)
+        return point.cotangents.get(node[1])
+    step = program.steps[node[0]]
+    if not any(output in point.cotangents for output in step.outputs):
+        return None
+    return pull(program, step, node[1], out_cotangent(program, step, point.cotangents))
+
+
+def may_matter(evidence: Evidence, node: Node) -> bool:
+    """Whether some factor before what flows through a node may explain a leaf."""
+    dy = cotangent_at(evidence.first, node)
+    return dy is not None and evidence.screen.passes(number_of(evidence.first.recorded, node), 0 * dy, dy)
 
 
 @reads_program
 def single_paths(evidence: Evidence, program: Program) -> Iterator[Claim]:
     grouped: dict[tuple, list[tuple[Node, Match, float]]] = {}
     for node in nodes(program):
+        if not may_matter(evidence, node):
+            continue
 
         def parts(point: Point, node: Node = node) -> Any:
             through = contribution(point, node)

@@ -15,7 +15,7 @@ from ..vocabulary import Diagnosis, OutOfTime
 from .axes import other_sums
 from .blocks import compositions, constant_cotangents, expressions, repeated_expressions, rewired
 from .coupling import coupled, localised, support
-from .evidence import Evidence, Family, Point
+from .evidence import Evidence, Family
 from .formula import formulas
 from .fresh import confirmed, with_fresh_points
 from .leafwise import arranged, extra, extra_values, scaled, swapped, zero
@@ -25,6 +25,7 @@ from .naming import factors
 from .operands import operands, other_cotangents
 from .outputs import output_cotangents
 from .paths import leaf_uses, repeated_paths, single_paths, two_paths
+from .screen import screen_of
 from .slices import inner_slices, leaf_factors, output_slices, overwritten
 from .terms import term_factors, terms
 from .variants import (
@@ -82,8 +83,12 @@ STAGES: tuple[tuple[float, tuple[Family, ...]], ...] = (
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Explanations of the wrong leaves, the most plausible first, duplicates left out."""
-    evidence = limited(with_fresh_points(evidence._replace(named_factors=tuple(factors(evidence)))))
     found: list[Diagnosis] = []
+    try:
+        evidence = with_fresh_points(evidence._replace(named_factors=tuple(factors(evidence))))
+        evidence = evidence._replace(screen=screen_of(evidence) if evidence.first.program else None)
+    except OutOfTime:
+        return ranked(evidence, found, [family for _, families in STAGES for family in families])
     left: list[Family] = []
     for rank, families in STAGES:
         if found and not unexplained(evidence, [d for d in found if d.rank < rank]):
@@ -93,15 +98,6 @@ def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
             found += more
             left += [family] * (not ended)
     return ranked(evidence, found, left)
-
-
-def limited(evidence: Evidence) -> Evidence:
-    """The evidence, whose programs stop working at its deadline."""
-
-    def until(point: Point) -> Point:
-        return point._replace(program=point.program and point.program._replace(deadline=evidence.deadline))
-
-    return evidence._replace(points=tuple(map(until, evidence.points)), fresh=tuple(map(until, evidence.fresh)))
 
 
 def tried(family: Family, evidence: Evidence) -> tuple[list[Diagnosis], bool]:
