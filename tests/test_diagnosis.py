@@ -19,7 +19,7 @@ from faulty import FAULTS, RIGHTS, SUBJECTS, Fault, Right
 from jax.test_util import check_grads
 
 import purenet as pn
-from purenet.checking.forms import Given, in_one_form
+from purenet.checking.forms.prepare import Given, in_one_form
 from purenet.checking.probe import Probe, make_probe
 
 # What says the same of a mistake in other words.

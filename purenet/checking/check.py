@@ -21,7 +21,8 @@ import numpy as np
 from ..annotations import PyTree
 from ..errors import LayerError
 from .examine import examine
-from .forms import Given, in_one_form, prepared
+from .forms.prepare import Given, in_one_form, prepared
+from .forms.target import Target
 from .low_precision import alone
 from .points import size_of
 from .precision import in_dtype
@@ -29,7 +30,6 @@ from .probe import Probe
 from .rate import stable_rate
 from .report import GradientError, Report
 from .second_order import with_second_order
-from .target import Target
 from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, Diagnosis, MalformedRule
 
 

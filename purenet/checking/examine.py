@@ -14,6 +14,7 @@ from .arbiter import YOURS, Ruling, arbitrate
 from .compare import Expected, compare_all, expect
 from .diagnose.search import UNTRIED, diagnose
 from .finite import first_not_finite
+from .forms.target import Target, layer_at
 from .gathering import gather
 from .intent import CLIPS, HANDED_ON, hands_on, without_slope, zero_finding
 from .kinks import kink_note
@@ -26,7 +27,6 @@ from .purity import in_numpy, purity, twice
 from .report import LayerReport, Report
 from .second_leg import second_leg
 from .structure import ONES, align
-from .target import Target, layer_at
 from .vocabulary import (
     DIFFERENCES,
     INTENDED,

@@ -14,13 +14,13 @@ from ..annotations import PyTree
 from ..validation import describe
 from .check import check_options, conclude, double
 from .examine import examine
-from .gradient_names import like
+from .forms.gradient_names import like
+from .forms.target import nameless
 from .points import draw_like, join_inexact, label_tree, require_floats, split_inexact
 from .probe import Probe, readable, reference_of
 from .rate import stable_rate
 from .report import Report
 from .running import as_numpy, economical
-from .target import nameless
 from .vocabulary import JAX, PASS
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..annotations import PyTree
+from .forms.target import Target
 from .points import draw_like, join_inexact, labels, split_inexact
 from .precision import cast, gradient_in, in_low
 from .probe import Leaves, Probe, as_arrays, as_cotangents, by_jax, floating
@@ -24,7 +25,6 @@ from .purity import low_precision
 from .report import Report
 from .running import economical
 from .structure import align
-from .target import Target
 from .vocabulary import JAX, PASS, WRONG, Diagnosis, LeafReport, norm
 
 DRAWS = 4

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..annotations import PyTree
 from ..validation import describe, leaves_with_paths
+from .forms.target import Target
 from .running import as_numpy
-from .target import Target
 
 
 def probe_params(target: Target, params: PyTree, x: PyTree, key: jax.Array) -> PyTree:

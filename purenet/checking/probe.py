@@ -15,11 +15,11 @@ from ..annotations import PyTree
 from ..errors import LayerError
 from ..validation import describe
 from .differences import TOLERANCE as BY_DIFFERENCES, differences
-from .own_rule import check_primal, first_sentence, says_rule
+from .forms.own_rule import check_primal, first_sentence, says_rule
+from .forms.target import Target
 from .points import as_complex, as_real, draw_like, is_complex, is_inexact, join_inexact, labels, split_inexact
 from .program.stripped import has_rules, without_rules
 from .running import economical, untraceable
-from .target import Target
 from .vocabulary import CANNOT_TRACE, DIFFERENCES, INTENDED, JAX, MalformedRule
 
 Leaves = list[Any]

@@ -15,9 +15,9 @@ import numpy as np
 from jax.core import Tracer
 
 from ..annotations import PyTree
+from .forms.target import Target
 from .points import join_inexact, split_inexact
 from .probe import Probe, as_cotangents
-from .target import Target
 from .vocabulary import CANNOT_TRACE, Diagnosis, distance
 
 

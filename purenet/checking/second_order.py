@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from .examine import examine
+from .forms.target import nameless
 from .points import draw_like
 from .probe import Probe, gradient_leaves
 from .report import Report
 from .running import economical
-from .target import nameless
 from .vocabulary import JAX, PASS, VACUOUS, WRONG, Diagnosis
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 import jax
 
 from ...layer import Layer
-from ..arguments import positional
+from ..forms.arguments import positional
 from .usage import UsageError, sentence
 
 

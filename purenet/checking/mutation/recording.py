@@ -12,12 +12,12 @@ import numpy as np
 
 from ...annotations import PyTree
 from ...validation import leaves_with_paths
+from ..forms.target import Target
 from ..points import join_inexact, split_inexact
 from ..probe import Probe, as_cotangents
 from ..program.record import MOST_STEPS, Program, Step, TooLong, as_value, is_floating, record
 from ..program.rules import MOVES, Rule
 from ..program.source import UNKNOWN, op_name, shorten
-from ..target import Target
 from ..vocabulary import CANNOT_TRACE
 
 EQUIVALENT = 1e-12

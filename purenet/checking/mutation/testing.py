@@ -11,11 +11,11 @@ from ...annotations import PyTree
 from ..check import conclude, double
 from ..compare import Expected, compare_all, expect
 from ..examine import examine
-from ..forms import Given, prepared
+from ..forms.prepare import Given, prepared
+from ..forms.target import Target
 from ..probe import Probe, as_arrays
 from ..program.record import Program, is_floating
 from ..program.source import Line, op_name, shorten
-from ..target import Target
 from ..vocabulary import PASS, VACUOUS
 from .mistakes import OTHER_VALUE, Mutation, Values, mutations_at, run
 from .recording import EQUIVALENT, Recording, label, places, recorded, same

@@ -1,25 +1,4 @@
-"""What can be checked, as people bring it, and the one form of each.
-
-- A Layer; a network and an objective are layers too.
-- A pair of plain functions whose arguments say what is kept, as in `purenet.stateless`:
-
-      forward([params], x) -> y                                 or (y, residuals)
-      backward([params], [x], [y], [residuals], dy) -> dx       or (dparams, dx) with params
-
-  `[params]` is there when forward takes two arguments. A backward argument called x or y is that value, any other
-  one stands for the residuals where forward returns them, and for x where it does not. A pair that forward returns
-  is two outputs only where backward reads nothing but x and y, and both are arrays that forward has made.
-- The same with several arguments, x a tuple or dict of them, in the order and under the names of course work:
-
-      forward(x, w, b) -> (out, cache)                          backward(dout, cache) -> (dx, dw, db), or {"dw": ...}
-
-- A function with derivative rules of its own, `f(x)`, `f(params, x)`, `f(*x)` or `f(**x)`: `jax.custom_vjp`,
-  `custom_jvp` or `custom_gradient`, at any depth of jit, vmap, partial, methods and loops. It is compared with itself
-  without these rules, or with another function given as `reference`.
-- A function that returns (loss, gradients), the gradients of its first arguments, or a dict under their names.
-- An object with `forward(x)` and `backward(dy) -> dx`, whose gradients are left in `grads` beside `params`, or in
-  attributes such as `dW` for `W`.
-"""
+"""What a check is given, as a target in its one form at a probe."""
 
 from __future__ import annotations
 
@@ -30,18 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..annotations import PyTree
-from ..layer import Layer
-from ..validation import describe
+from ...annotations import PyTree
+from ...layer import Layer
+from ...validation import describe
+from ..points import draw_like, probe_params, require_floats
+from ..probe import NoRule, Probe, make_probe
+from ..running import taking_arrays
 from .arguments import held, is_filtered, positional, spread, values_of
 from .gradient_names import gradients_of
 from .loss_and_gradients import loss_and_gradients
 from .objects import is_object, object_target
 from .own_rule import function_target
 from .pairs import differentiated, pair_target
-from .points import draw_like, probe_params, require_floats
-from .probe import NoRule, Probe, make_probe
-from .running import taking_arrays
 from .target import Target, layer_target, two
 
 

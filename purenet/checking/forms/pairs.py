@@ -19,11 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..annotations import PyTree
-from ..static import Static
+from ...annotations import PyTree
+from ...static import Static
+from ..points import is_inexact
 from .arguments import call, positional, values_of
 from .gradient_names import gradients_of, is_moving, like
-from .points import is_inexact
 from .target import Target, two
 
 COTANGENT = re.compile(

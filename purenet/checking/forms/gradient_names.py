@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..annotations import PyTree
-from ..static import Static
+from ...annotations import PyTree
+from ...static import Static
+from ..points import is_inexact
 from .arguments import Held
-from .points import is_inexact
 
 AROUND = ("{}", "d{}", "d_{}", "grad_{}", "{}_grad", "g{}", "g_{}", "D{}", "grad{}", "{}_gradient", "{}grad", "del{}")
 AROUND += ("{}.grad",)

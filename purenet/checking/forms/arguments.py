@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..annotations import PyTree
-from ..static import Static
-from .running import as_numpy
-from .vocabulary import CANNOT_TRACE
+from ...annotations import PyTree
+from ...static import Static
+from ..running import as_numpy
+from ..vocabulary import CANNOT_TRACE
 
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 

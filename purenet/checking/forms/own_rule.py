@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..annotations import PyTree
-from ..validation import describe
+from ...annotations import PyTree
+from ...validation import describe
+from ..points import is_inexact
+from ..vocabulary import MalformedRule
 from .arguments import call, positional, values_of
 from .gradient_names import gradients_of
-from .points import is_inexact
 from .target import Target
-from .vocabulary import MalformedRule
 
 RULES = ("custom vjp", "custom jvp", "no vjp defined", "no jvp defined")  # how JAX's messages about them begin
 SCALE = -1024.0  # a tangent's, by which linearity is seen

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ..annotations import PyTree
-from ..layer import Layer
-from ..randomness import clone_key
-from ..validation import describe
+from ...annotations import PyTree
+from ...layer import Layer
+from ...randomness import clone_key
+from ...validation import describe
 
 
 class Target(NamedTuple):

@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..annotations import PyTree
-from ..layer import Layer
+from ...annotations import PyTree
+from ...layer import Layer
+from ..points import is_inexact
 from .arguments import Held
 from .gradient_names import AROUND, like
-from .points import is_inexact
 from .target import Target
 
 Path = tuple[tuple[str, Any], ...]  # ("attribute", name) or ("item", key)

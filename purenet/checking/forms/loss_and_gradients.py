@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..annotations import PyTree
+from ...annotations import PyTree
+from ..running import as_numpy
 from .arguments import call, held
 from .gradient_names import gradients_of, is_moving, of_names
-from .running import as_numpy
 from .target import Target
 
 
