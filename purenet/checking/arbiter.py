@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .vocabulary import JAX, norm
+from .vocabulary import JAX, norm, size_of
 
 LADDER = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 SETTLED = 1e-9  # a change that makes a smaller step needless
@@ -70,7 +70,7 @@ def contradicted(
 
 
 def size_along(leaf: Any, direction: Any) -> float:
-    return max(float(np.sqrt(np.mean(np.square(np.asarray(leaf))))), 1e-3) * float(np.sqrt(np.size(direction)))
+    return max(size_of(leaf), 1e-3) * float(np.sqrt(np.size(direction)))
 
 
 def value_along(
@@ -80,9 +80,15 @@ def value_along(
 
     def value(step: float) -> float:
         moved = [leaf + step * direction if k == i else leaf for k, leaf in enumerate(leaves)]
-        return sum(float(np.sum(np.asarray(y) * dy)) for y, dy in zip(forward(*moved), dys, strict=True))
+        return inner(forward(*moved), dys)
 
     return value
+
+
+def inner(outputs: Sequence[Any], dys: Sequence[Any]) -> float:
+    """<dy, y>, where y may be infinite if nothing is asked of it."""
+    products = (np.where(dy == 0, 0, np.asarray(y) * dy) for y, dy in zip(outputs, dys, strict=True))
+    return sum(float(np.sum(product)) for product in products)
 
 
 def slope_along(

@@ -24,13 +24,12 @@ from .examine import examine
 from .forms.prepare import Given, in_one_form, prepared
 from .forms.target import Target
 from .low_precision import alone
-from .points import size_of
 from .precision import in_dtype
 from .probe import Probe
 from .rate import stable_rate
 from .report import GradientError, Report
 from .second_order import with_second_order
-from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, Diagnosis, MalformedRule
+from .vocabulary import PASS, PRECISION, UNRESOLVED, VACUOUS, WRONG, Diagnosis, MalformedRule, size_of
 
 
 @contextlib.contextmanager
@@ -181,7 +180,8 @@ def elsewhere(probe: Probe, seed: int) -> Probe:
     random = np.random.default_rng(seed)
     dys = probe.dys if not probe.linear_in_dy else [random.standard_normal(np.shape(dy)) for dy in probe.dys]
     leaves = [
-        leaf + 0.25 * size_of(leaf) * random.standard_normal(np.shape(leaf)) for leaf in map(np.asarray, probe.leaves)
+        leaf + 0.25 * (size_of(leaf) or 1.0) * random.standard_normal(np.shape(leaf))
+        for leaf in map(np.asarray, probe.leaves)
     ]
     return probe._replace(leaves=list(map(jnp.asarray, leaves)), dys=list(map(jnp.asarray, dys)))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arbiter import value_along
+from .vocabulary import size_of
 
 MOST = 4000  # numbers, each of which takes eight values of the forward
 STEPS = 1e-4, 1e-6
@@ -41,8 +42,8 @@ def differences(
 def slopes(forward: Callable[..., list[Any]], leaves: list[Any], dys: list[Any], i: int, step: float) -> Any:
     """The slope by each element of leaf i."""
     leaf, found = leaves[i], np.zeros(leaves[i].shape)
-    typical = 0.1 * float(np.sqrt(np.mean(np.square(leaf)))) if leaf.size else 0.0
-    for place in np.ndindex(leaf.shape):
+    typical = 0.1 * size_of(leaf)
+    for place in map(tuple, np.argwhere(np.isfinite(leaf))):
         direction = np.zeros(leaf.shape)
         direction[place] = 1.0
         value, h = value_along(forward, leaves, dys, i, direction), step * max(abs(float(leaf[place])), typical, 1e-3)

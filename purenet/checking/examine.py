@@ -6,13 +6,16 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import LayerError
 from ..layer import Layer
 from .arbiter import YOURS, Ruling, arbitrate
 from .compare import Expected, compare_all, expect
+from .complex_leaves import as_complex_row, conjugate_finding, is_conjugate
 from .diagnose.search import UNTRIED, diagnose
+from .differences import MOST, TOLERANCE as BY_DIFFERENCES_TO, differences
 from .finite import first_not_finite
 from .forms.target import Target, layer_at
 from .gathering import gather
@@ -25,7 +28,7 @@ from .precision import single_precision
 from .probe import Probe, as_arrays, as_cotangents, make_probe
 from .purity import in_numpy, purity, twice
 from .report import LayerReport, Report
-from .second_leg import second_leg
+from .second_leg import differs_on_purpose, second_leg
 from .structure import ONES, align
 from .vocabulary import (
     DIFFERENCES,
@@ -59,16 +62,10 @@ def examine(target: Target, probe: Probe, *, seed: int = 0, explain: bool = True
     return report._replace(leaves=tuple(rows))
 
 
-def as_complex_row(leaf: LeafReport, candidate: Any, reference: Any) -> LeafReport:
-    """The row of a leaf of pairs, as JAX gives its gradient: d/da - i d/db."""
-    at = leaf.worst[:-1]
-    numbers = [np.nan if pairs is None else complex(pairs[at][0], -pairs[at][1]) for pairs in (candidate, reference)]
-    return leaf._replace(shape=leaf.shape[:-1], worst=at, yours=numbers[0], reference=numbers[1])
-
-
 def examined(target: Target, probe: Probe, seed: int, explain: bool, pure: bool) -> Report:
+    probe, left_out = where_finite(probe)
     outputs, reference = (as_arrays(leaves) for leaves in probe.reference(probe.leaves, probe.dys))
-    check_finite(probe, outputs)
+    check_finite(probe, outputs, left_out)
     try:
         own_outputs, returned = probe.candidate(probe.leaves, probe.dys)
     except LayerError as error:
@@ -81,7 +78,11 @@ def examined(target: Target, probe: Probe, seed: int, explain: bool, pure: bool)
     findings = purity(target, probe) if pure else twice(probe)
     candidate, structural = align(probe, returned, reference)
     expected = expect(probe, reference, seed)
-    notes = (BY_DIFFERENCES,) * (probe.against == DIFFERENCES) + tuple(d.text for d in structural if d.kind == ONES)
+    notes = (
+        left_out
+        + (BY_DIFFERENCES,) * (probe.against == DIFFERENCES)
+        + tuple(d.text for d in structural if d.kind == ONES)
+    )
     structural = [d for d in structural if d.kind != ONES]
     leaves = compare_all(expected, candidate)
     bent = not_linear(probe, expected, leaves, candidate)
@@ -124,9 +125,20 @@ def unknown(probe: Probe, reference: list[Any]) -> Report:
     return Report(probe.name, leaves, arrays=tuple((None, leaf) for leaf in reference))
 
 
-def check_finite(probe: Probe, outputs: list[Any]) -> None:
+def where_finite(probe: Probe) -> tuple[Probe, tuple[str, ...]]:
+    """The probe that asks nothing of infinite outputs where the caller's own numbers are infinite, and a note."""
+    if all(np.all(np.isfinite(leaf)) for leaf in map(np.asarray, probe.leaves)):
+        return probe, ()
+    finite = [np.isfinite(y) for y in as_arrays(probe.forward(*probe.leaves))]
+    dys = [jnp.where(kept, dy, 0) for kept, dy in zip(finite, probe.dys, strict=True)]
+    left = sum(int(np.sum(~kept)) for kept in finite)
+    note = f"{left} numbers of the output are not finite, as some of what is given is not: they are left out"
+    return probe._replace(dys=dys), (note,) * (left > 0)
+
+
+def check_finite(probe: Probe, outputs: list[Any], left_out: tuple[str, ...]) -> None:
     """Raise where the forward itself is not finite: nothing can be said about a gradient there."""
-    if all(np.all(np.isfinite(leaf)) for leaf in outputs):
+    if left_out or all(np.all(np.isfinite(leaf)) for leaf in outputs):
         return
     made = first_not_finite(probe.forward, probe.leaves)
     cause = f": {made}" if made else ""
@@ -202,7 +214,7 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
         leaves[i], finding = not_finite(probe, i, leaves[i], candidate[i], reference[i])
         findings += finding
     bad = [i for i in bad if i not in unfinished]
-    flat = [i for i in bad if probe.against == JAX and without_slope(probe, i, reference[i])]
+    flat = [i for i in bad if probe.against == JAX and without_slope(probe, i, candidate[i], reference[i])]
     findings += [zero_finding(probe.names[i]) for i in flat]
     bad = [i for i in bad if i not in flat]
     conjugates = [i for i in bad if i in probe.complex_leaves and is_conjugate(candidate[i], reference[i])]
@@ -210,38 +222,40 @@ def reasons(probe: Probe, report: Report, candidate: list[Any], reference: list[
     bad = [i for i in bad if i not in conjugates]
     if bad:
         rulings = rulings_on(probe, bad[:4], candidate, reference) if probe.against == JAX else []
-        for i, ruling in rulings:
-            if ruling.side == YOURS:
-                leaves[i] = leaves[i]._replace(verdict=UNRESOLVED)
+        yours = [i for i, ruling in rulings if ruling.side == YOURS]
+        for i in yours:
+            leaves[i] = leaves[i]._replace(verdict=UNRESOLVED)
+        if yours and (note := by_the_forward(probe, yours, candidate)):
+            leaves = [leaf._replace(verdict=PASS) if i in yours else leaf for i, leaf in enumerate(leaves)]
+            bad, rulings = [i for i in bad if i not in yours], [r for r in rulings if r[0] not in yours]
+            notes.append(note)
         notes += arbiter_notes(probe, rulings)
-        if explain:
-            deadline = time.monotonic() + probe.seconds
-            evidence = gather(probe, candidate, reference, bad, deadline)
-            last = [d for d in findings if d.kind == "wrong_dtype"]  # single precision is not what is wrong here
-            findings = [d for d in findings if d.kind not in ("not_linear", "wrong_dtype")]
-            found = diagnose(evidence)
-            findings += [*(d for d in found if d.kind != UNTRIED), *last]
-            notes += [d.text for d in found if d.kind == UNTRIED]
-            notes += [OPAQUE] * (evidence.first.program is None and probe.against != INTENDED)
+    if bad and explain:
+        evidence = gather(probe, candidate, reference, bad, time.monotonic() + probe.seconds)
+        last = [d for d in findings if d.kind == "wrong_dtype"]  # single precision is not what is wrong here
+        findings = [d for d in findings if d.kind not in ("not_linear", "wrong_dtype")]
+        found = diagnose(evidence)
+        findings += [*(d for d in found if d.kind != UNTRIED), *last]
+        notes += [d.text for d in found if d.kind == UNTRIED]
+        notes += [OPAQUE] * (evidence.first.program is None and probe.against != INTENDED)
     return report._replace(leaves=tuple(leaves), diagnoses=tuple(findings), notes=tuple(notes))
-
-
-def is_conjugate(candidate: Any, reference: Any) -> bool:
-    return norm(candidate * [1, -1] - reference) <= 1e-9 * norm(reference)
-
-
-def conjugate_finding(name: str) -> Diagnosis:
-    text = f"your gradient of {name} is the complex conjugate of the right one: JAX's is d/da - i d/db for {name} = "
-    text += "a + i b, so that dz = dw f'(z) where w = f(z)"
-    return Diagnosis(
-        "conjugate", text, "conjugate it, or the factors that are conjugated in it", 0.0, (name,), rank=0.1
-    )
 
 
 def precision_finding(name: str) -> Diagnosis:
     text = f"your gradient of {name} is right as a formula: the error is what low precision makes"
     fix = "keep the dtype of the arguments: look for a cast, or a constant array, of a lower precision"
     return Diagnosis("low_precision", text, fix, 0.0, (name,), rank=0.1)
+
+
+def by_the_forward(probe: Probe, leaves: list[int], candidate: list[Any]) -> str:
+    """What to say of leaves where jax.grad is off and the forward's own differences are your gradient; else nothing."""
+    if differs_on_purpose(probe) or sum(np.size(leaf) for leaf in probe.leaves) > MOST:
+        return ""
+    slopes = differences(probe.forward, probe.leaves, probe.dys)[1]
+    if any(norm(candidate[i] - slopes[i]) > BY_DIFFERENCES_TO * norm(slopes[i]) for i in leaves):
+        return ""
+    names = ", ".join(probe.names[i] for i in leaves)
+    return f"jax.grad is off here ({names}): the forward's own differences are your gradient, to 1e-6"
 
 
 def rulings_on(probe: Probe, leaves: list[int], candidate: list[Any], reference: list[Any]) -> list[tuple[int, Ruling]]:

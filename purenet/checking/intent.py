@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from .arbiter import YOURS, arbitrate
 from .probe import Probe
 from .vocabulary import Diagnosis, norm
 
 HOW = "if another gradient is meant, say which: intended=lambda x, dy: ..., a function of all arguments and of dy"
 
 
-def without_slope(probe: Probe, i: int, reference: Any) -> bool:
-    """Whether the true gradient of a leaf is zero throughout, here and beside."""
-    if norm(reference):
+def without_slope(probe: Probe, i: int, candidate: Any, reference: Any) -> bool:
+    """Whether the true gradient of a leaf is zero throughout, here and beside, and the forward does not move."""
+    if norm(reference) or not np.all(np.isfinite(candidate)):
+        return False
+    if arbitrate(probe.forward, probe.leaves, probe.dys, i, candidate, reference).side == YOURS:
         return False
     random = np.random.default_rng(i)
     beside = [leaf * (1 + 0.05 * random.standard_normal(np.shape(leaf))) for leaf in map(np.asarray, probe.leaves)]

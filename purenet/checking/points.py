@@ -17,6 +17,7 @@ from ..annotations import PyTree
 from ..validation import describe, leaves_with_paths
 from .forms.target import Target
 from .running import as_numpy
+from .vocabulary import size_of
 
 
 def probe_params(target: Target, params: PyTree, x: PyTree, key: jax.Array) -> PyTree:
@@ -40,12 +41,7 @@ def nudge(leaf: jax.Array, random: np.random.Generator) -> jax.Array:
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return leaf
     value = np.asarray(leaf).astype(np.float64)
-    return jnp.asarray(value + 0.25 * size_of(value) * random.standard_normal(value.shape))
-
-
-def size_of(leaf: Any) -> float:
-    """The typical size of a leaf's numbers, 1 where they are zeros."""
-    return float(np.sqrt(np.mean(np.square(leaf)))) or 1.0 if np.size(leaf) else 1.0
+    return jnp.asarray(value + 0.25 * (size_of(value) or 1.0) * random.standard_normal(value.shape))
 
 
 def draw_like(tree: PyTree, key: jax.Array) -> PyTree:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arbiter import AGREES, contradicted, sides
+from .arbiter import AGREES, contradicted, inner, sides
 from .kinks import floor, right_nearby
 from .probe import Probe, as_arrays
 from .program.stripped import stops_gradients
@@ -24,7 +24,7 @@ def second_leg(probe: Probe, report: Report, candidate: list[Any], outputs: list
     """The report of a gradient that agrees with jax.grad's: what two more values of the forward say of each leaf."""
     random = np.random.default_rng(seed)
     point = as_arrays(probe.leaves), as_arrays(probe.dys)
-    middle = sum(float(np.sum(y * dy)) for y, dy in zip(outputs, point[1], strict=True))
+    middle = inner(outputs, point[1])
     for i, gradient in enumerate(candidate):
         if gradient is None or not gradient.size:
             continue

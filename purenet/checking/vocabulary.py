@@ -63,6 +63,12 @@ def norm(x: Any) -> float:
     return float(np.sqrt(np.vdot(x, x).real))
 
 
+def size_of(leaf: Any) -> float:
+    """The typical size of a leaf's finite numbers."""
+    finite = np.asarray(leaf)[np.isfinite(leaf)]
+    return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+
+
 def distance(a: Any, b: Any) -> float:
     """Relative difference of two arrays."""
     difference = norm(np.asarray(a) - np.asarray(b))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..program.record import Program, Step, is_floating
 from ..program.rules import Rule
-from ..program.sweep import from_value, gradients, pull_from, rerun, sweep
+from ..program.sweep import from_value, gradients, in_time, pull_from, rerun, sweep
 from ..vocabulary import norm
 from .evidence import Claim, Evidence, Leaves, Point, explains, explains_scaled, reads_program
 from .functions import FUNCTIONS, row_rules
@@ -96,9 +96,10 @@ def passages(program: Program) -> list[Block]:
     for step in program.steps:
         above = frozenset().union(*(ancestors.get(n, frozenset()) for n in step.inputs if n in program.active))
         ancestors |= {output: above | {output} for output in step.outputs if output in program.active}
-    found = []
+    found: list[Block] = []
     for leaves in active:
         for enters in sorted(ancestors[leaves] - {leaves}):
+            in_time(program)
             same = np.shape(program.values[enters]) == np.shape(program.values[leaves])
             if same and np.size(program.values[enters]) > 1 and dominates(program, enters, leaves):
                 steps = between(program, ancestors, enters, leaves)

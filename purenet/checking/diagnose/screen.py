@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..program.sweep import rerun
+from ..vocabulary import size_of
 from .evidence import Evidence
 
 STEP = 1e-6  # of a leaf's size
@@ -57,12 +58,16 @@ def screen_of(evidence: Evidence) -> Screen:
 
 
 def slopes_along(evidence: Evidence, i: int, direction: Any) -> Slopes:
-    """The slope of every active value along a direction of leaf i; None for the others, and where it is not finite."""
+    """The slope of every active value along a direction of leaf i; None for the others, and where it is not finite.
+
+    What a stop_gradient gives stands still, as it does in the gradient."""
     point = evidence.first
     program, leaf = point.recorded, point.inputs[i]
-    step = STEP * (float(np.sqrt(np.mean(np.square(leaf)))) or 1.0)
+    step = STEP * (size_of(leaf) or 1.0)
+    stopped = [number for each in program.steps if each.op == "stop_gradient" for number in each.outputs]
+    still = {number: program.values[number] for number in stopped}
     above, below = (
-        rerun(program, [leaf + h * direction if k == i else leaf for k, leaf in enumerate(point.inputs)]).values
+        rerun(program, [leaf + h * direction if k == i else leaf for k, leaf in enumerate(point.inputs)], still).values
         for h in (step, -step)
     )
 

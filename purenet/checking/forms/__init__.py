@@ -23,9 +23,8 @@
 
 Of several arguments those are differentiated that `argnums` numbers, else all that hold floating numbers; words,
 integers, functions and None stay as they are, and so do keys and integer arrays. Outputs may be integers or booleans
-beside the floating ones. A gradient has the containers of what it is the gradient of; under `dW`, `grad_W` or the like
-for `W`, as one flat vector of all leaves, or, where NumPy would broadcast, with axes of length 1 more or less it is read
-as well.
+beside the floating ones. A gradient has the containers of what it is the gradient of. It is read as well under `dW`,
+`grad_W` or the like for `W`, as one flat vector of all leaves, and in course work with axes of length 1 more or less.
 
 Complex numbers follow JAX: the gradient of a real value by z = a + i b is d/da - i d/db, and dy is pulled back through
 w = f(z) as dz = dy f'(z), without conjugates.

@@ -30,14 +30,14 @@ def named(gradients: dict[str, Any], name: Any) -> Any:
 
 def like(tree: PyTree, gradient: Any) -> Any:
     """A gradient with the keys of the tree, where its own are these with something around them; else as it is."""
-    if isinstance(tree, dict) and isinstance(gradient, dict) and tree.keys() != gradient.keys():
-        try:
-            return type(tree)((key, like(value, named(gradient, key))) for key, value in tree.items())
-        except KeyError:
-            return gradient
-    if isinstance(tree, dict) and isinstance(gradient, dict):
-        return type(tree)((key, like(value, gradient[key])) for key, value in tree.items())
-    return unflattened(tree, gradient)
+    if not (isinstance(tree, dict) and isinstance(gradient, dict)):
+        return unflattened(tree, gradient)
+    if len(tree) != len(gradient):
+        return gradient  # what belongs to nothing is a mistake
+    try:
+        return type(tree)((key, like(value, named(gradient, key))) for key, value in tree.items())
+    except KeyError:
+        return gradient
 
 
 def unflattened(tree: PyTree, gradient: Any) -> Any:

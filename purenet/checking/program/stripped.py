@@ -48,7 +48,7 @@ def has_rules(jaxpr: Any) -> bool:
 
 def holds_rule(equation: Any) -> bool:
     """Whether an equation is a derivative rule of the caller's, or has one inside."""
-    if equation.primitive.name in RULES and is_callers(file_of(equation)):
+    if equation.primitive.name in RULES and is_callers(equation):
         return True
     return any(map(has_rules, programs_in(equation.params)))
 
@@ -57,20 +57,30 @@ def stops_gradients(jaxpr: Any) -> bool:
     """Whether the program has a stop_gradient or a scale_gradient, which are meant."""
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        if name == "stop_gradient" or (name in RULES and file_of(equation) == SCALING):
+        if name == "stop_gradient" or (name in RULES and rule_file(equation) == SCALING):
             return True
         if any(map(stops_gradients, programs_in(equation.params))):
             return True
     return False
 
 
-def is_callers(file: str) -> bool:
-    return not file.startswith(KEPT) or file.endswith(WRAPPERS)
+def is_callers(equation: Any) -> bool:
+    """Whether a rule is the caller's: by the file that it stands in, or, where JAX has wrapped it, that of what it is a
+    rule of."""
+    rule, function = rule_file(equation), file_of(ruled_program(equation).jaxpr)
+    if rule.endswith(WRAPPERS):
+        return function.endswith(WRAPPERS) or not function.startswith(KEPT)
+    return not rule.startswith(KEPT)
 
 
-def file_of(equation: Any) -> str:
-    """Where the function stands that a rule is a rule of."""
-    return str(ruled_program(equation).jaxpr.debug_info.func_filename or "")
+def rule_file(equation: Any) -> str:
+    params = equation.params
+    rule = params.get("bwd", params.get("jvp_jaxpr_fun"))
+    return file_of(rule) or file_of(ruled_program(equation).jaxpr)
+
+
+def file_of(function: Any) -> str:
+    return str(getattr(getattr(function, "debug_info", None), "func_filename", None) or "")
 
 
 def ruled_program(equation: Any) -> Any:
