@@ -49,7 +49,7 @@ def said(target: Any, **options: Any) -> str:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("strict", [False, True], ids=["cast inside", "one dtype only"])
 def test_a_function_of_low_precision_is_right_within_it(dtype: str, strict: bool) -> None:
-    options = {"dtype": jnp.dtype(dtype)} if strict else {}
+    options: dict[str, Any] = {"dtype": jnp.dtype(dtype)} if strict else {}
     report = pn.check(product(dtype, strict=strict), (X, W), reference=reference, verbose=False, **options)
     assert report.verdict == "PASS"
     assert f"the forward computes in {dtype}" in report.notes[0]
@@ -61,7 +61,7 @@ def test_a_function_of_low_precision_is_right_within_it(dtype: str, strict: bool
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_kernel_of_one_dtype_needs_no_reference(dtype: str) -> None:
-    options = {"dtype": jnp.dtype(dtype)}
+    options: dict[str, Any] = {"dtype": jnp.dtype(dtype)}
     assert pn.check(product(dtype, strict=True), (X, W), verbose=False, **options).verdict == "PASS"
     assert "times the right one" in said(product(dtype, factor=1.02, strict=True), **options)
 

@@ -62,7 +62,8 @@ def errors(yours: Run, truth: Run, theirs: Run | None, probe: Probe, dtype: Any)
         found.append((yours(leaves, dys), truth(leaves, dys), theirs(leaves, dys) if theirs else None))
     eps = float(jnp.finfo(dtype).eps)
     stacks = [[None if each[k] is None else list(each[k]) for each in found] for k in range(3)]
-    return [Errors(*(stacked(stack, i) for stack in stacks), eps) for i in range(len(probe.leaves))]
+    each = [[stacked(stack, i) for stack in stacks] for i in range(len(probe.leaves))]
+    return [Errors(own, true, other, eps) for own, true, other in each]
 
 
 def stacked(stack: list[Any], i: int) -> Any:
@@ -119,10 +120,11 @@ def excess(found: Errors, part: Any) -> tuple[float, float]:
 def finding(name: str, found: Errors, dtype: Any) -> Diagnosis:
     """What is wrong with a leaf, as far as that shows through the rounding."""
     word, parts = jnp.dtype(dtype).name, list(systems(found)) if found.yours is not None else []
-    if parts and not parts[0][0] and norm(found.yours / (1 + parts[0][1]) - found.truth) <= WORSE * found.noise:
+    if parts and not parts[0][0]:
         ratio = 1 + parts[0][1]
-        text = f"your gradient of {name} is {ratio:.4g} times the right one, which is more than {word} explains"
-        return Diagnosis("scaled", text, f"divide it by {ratio:.4g}", 0.0, (name,), rank=0.3)
+        if norm(found.yours - ratio * found.truth) <= WORSE * found.noise:
+            text = f"your gradient of {name} is {ratio:.4g} times the right one, which is more than {word} explains"
+            return Diagnosis("scaled", text, f"divide it by {ratio:.4g}", 0.0, (name,), rank=0.3)
     if parts and parts[0][0]:
         also = f" and {len(parts) - 1} other slices" if len(parts) > 1 else ""
         text = f"your gradient of {name} is off by more than {word} explains in {parts[0][0]}{also}"

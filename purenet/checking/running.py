@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..errors import LayerError
 from .vocabulary import CANNOT_TRACE, MalformedRule
@@ -93,7 +94,7 @@ def taking_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return from_torch(function(*arguments))
         except (TypeError, AttributeError):
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+            if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
                 raise
             return on_torch(function)(*arguments)
 

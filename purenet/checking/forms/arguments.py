@@ -22,7 +22,7 @@ from ..vocabulary import CANNOT_TRACE
 PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def parameters_of(function: Any) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function.fn if is_filtered(function) else function).parameters.values())
     except ValueError as error:

@@ -81,12 +81,10 @@ def in_one_form(given: Given, keys: Any) -> tuple[Target, PyTree, PyTree]:
     numbers = 0 if given.argnums is None and is_filtered(given.target) else given.argnums
     way = "by name" if is_dict(given.x) and given.params is None else "by position"
     if is_pair(given.target):
-        numbers = (
-            differentiated(*map(taking_arrays, given.target), arguments, is_dict(given.x))
-            if numbers is None
-            else numbers
-        )
-        subject = pair_target(*map(taking_arrays, given.target), spread=way)
+        forward, backward = map(taking_arrays, given.target)
+        if numbers is None:
+            numbers = differentiated(forward, backward, arguments, is_dict(given.x))
+        subject = pair_target(forward, backward, way)
     else:
         subject = function_target(given.target, given.reference, False, way)
     return subject, held(draw_like(arguments, keys[1]), numbers, arguments), ()
@@ -141,7 +139,7 @@ def as_target(given: Given, key: jax.Array, x: PyTree) -> Target:
     if isinstance(target, Layer):
         return layer_target(target, key, x)
     if is_pair(target):
-        return pair_target(*map(taking_arrays, target))
+        return pair_target(taking_arrays(target[0]), taking_arrays(target[1]))
     if callable(target):
         return function_target(target, given.reference, given.params is not None, "")
     raise TypeError(

@@ -129,7 +129,7 @@ def evaluate(jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], wide: 
 
     def read(variable: Any) -> Any:
         if isinstance(variable, jex.Literal):
-            return widened(np.asarray(variable.val, variable.aval.dtype)) if wide else variable.val
+            return widened(np.asarray(variable.val, getattr(variable.aval, "dtype", None))) if wide else variable.val
         return values[variable]
 
     for equation in jaxpr.eqns:
