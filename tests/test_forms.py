@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import normal
+from jax import lax
+from jax.custom_derivatives import linear_call
 
 import purenet as pn
 
@@ -81,6 +85,74 @@ def flagged(c: float) -> Any:
     return with_rule(f, lambda x: (f(x), x), lambda x, dy: (c * dy[0] * x,))
 
 
+MATRIX = normal(3, 3) @ normal(3, 3).T + 3 * np.eye(3)
+
+
+def linear(c: float) -> Any:
+    return lambda x: linear_call(lambda m, x: m @ x, lambda m, y: c / 2 * m.T @ y, jnp.asarray(MATRIX), x)
+
+
+def solved(c: float) -> Any:
+    def solve(_: Any, b: Any) -> Any:
+        return jnp.linalg.solve(jnp.asarray(MATRIX), b)
+
+    def transposed(times: Any, b: Any) -> Any:
+        return c / 2 * solve(times, b)
+
+    return lambda b: lax.custom_linear_solve(lambda x: jnp.asarray(MATRIX) @ x, b, solve, transposed)
+
+
+def rooted(c: float) -> Any:
+    """The square root by Newton's steps, whose derivative is that of the equation."""
+
+    def f(a: Any) -> Any:
+        def solve(f: Any, x: Any) -> Any:
+            return lax.fori_loop(0, 30, lambda i, x: 0.5 * (x + a / x), x)
+
+        return lax.custom_root(
+            lambda x: x**2 - a, jnp.ones_like(a), solve, lambda g, y: c / 2 * y / g(jnp.ones_like(y))
+        )
+
+    return lambda x: f(x**2 + 1)
+
+
+def bisected(c: float) -> Any:
+    """A root that jax.grad takes for a constant: comparisons have no slope."""
+
+    def f(a: Any) -> Any:
+        def halve(i: Any, ends: Any) -> Any:
+            low, high = ends
+            middle = (low + high) / 2
+            above = middle**3 + middle > a
+            return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+        low, high = lax.fori_loop(0, 60, halve, (jnp.full_like(a, -5.0), jnp.full_like(a, 5.0)))
+        return (low + high) / 2
+
+    return with_rule(f, lambda a: (f(a), f(a)), lambda y, dy: (c / 2 * dy / (3 * y**2 + 1),))
+
+
+def of_jax(c: float) -> Any:
+    """A rule of the caller's for one of JAX's own functions."""
+    return with_rule(jnp.square, lambda x: (jnp.square(x), x), lambda x, dy: (c * dy * x,))
+
+
+def log_of_sum(c: float) -> Any:
+    """Rows that are masked throughout give -inf, and no gradient."""
+
+    def f(x: Any) -> Any:
+        largest = jnp.max(x, -1, keepdims=True)
+        largest = jnp.where(jnp.isfinite(largest), largest, 0)
+        return jnp.log(jnp.sum(jnp.exp(x - largest), -1)) + largest[..., 0]
+
+    def backward(kept: Any, dy: Any) -> Any:
+        x, y = kept
+        rows = jnp.isfinite(y)[..., None]
+        return (jnp.where(rows, c / 2 * dy[..., None] * jnp.exp(x - jnp.where(rows, y[..., None], 0)), 0),)
+
+    return with_rule(f, lambda x: (f(x), (x, f(x))), backward)
+
+
 class Scaled:
     def __init__(self, f: Any):
         self.f = f
@@ -105,6 +177,14 @@ SIMPLE: dict[str, Callable[[float], Any]] = {
     "boolean output": flagged,
     "default not given": lambda c: lambda x, s=2.0: s * square(c)(x),
     "rule shared with the reference": shared,
+    "custom_gradient in jit": lambda c: jax.jit(square_gradient(c)),
+    "custom_gradient inside": lambda c: lambda x: jnp.sin(square_gradient(c)(x)),
+    "a rule for jnp.square": of_jax,
+    "a rule for jnp.square inside": lambda c: lambda x: 3 * of_jax(c)(x),
+    "linear_call": linear,
+    "custom_linear_solve": solved,
+    "custom_root": rooted,
+    "bisection": bisected,
 }
 FORMS: dict[str, tuple[Callable[[float], Any], Any]] = {name: (make, X) for name, make in SIMPLE.items()} | {
     "two arguments": (product, (normal(2, 3), normal(3, 4))),
@@ -116,6 +196,7 @@ FORMS: dict[str, tuple[Callable[[float], Any], Any]] = {name: (make, X) for name
     "keyword only": (lambda c: lambda x, *, s: s * square(c)(x), {"x": X, "s": 2.0}),
     "dict": (lambda c: lambda p: square(c)(p["w"]) * p["b"], {"w": X, "b": X}),
     "list": (lambda c: lambda p: square(c)(p[0]) * p[1], [X, X]),
+    "infinite numbers": (log_of_sum, np.array([[0.3, -np.inf, 1.0], [-np.inf, -np.inf, -np.inf]])),
     "integers beside": (lambda c: lambda x, i: square(c)(x)[i], (normal(5), np.array([1, 2, 2]))),
 }
 
@@ -264,3 +345,51 @@ def test_a_stopped_gradient_is_said() -> None:
     report = pn.check(pair, X, verbose=False)
     assert report.verdict == "PASS"
     assert "it stops or scales a gradient, which is taken as meant" in report.notes[0]
+
+
+class Tensor:
+    """As PyTorch's: its functions take nothing else."""
+
+    def __init__(self, array: Any):
+        self.array = array
+
+    def detach(self) -> Tensor:
+        return self
+
+    def cpu(self) -> Tensor:
+        return self
+
+    def numpy(self) -> Any:
+        return self.array
+
+    def __mul__(self, other: Tensor) -> Tensor:
+        return Tensor(self.array * other.array)
+
+
+def test_functions_of_tensors_are_given_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(f: Callable[..., Any]) -> Callable[..., Any]:
+        def run(x: Any) -> Tensor:
+            if not isinstance(x, Tensor):
+                raise TypeError("argument 'input' must be Tensor")
+            return Tensor(f(x.array))
+
+        return run
+
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(from_numpy=Tensor))
+    sin, cos = function(np.sin), function(np.cos)
+    assert pn.check((sin, lambda x, dy: dy * cos(x)), X, verbose=False).verdict == "PASS"
+    with pytest.raises(pn.GradientError):
+        pn.check((sin, lambda x, dy: dy * sin(x)), X, verbose=False)
+    total = function(np.sum)
+    assert pn.check_gradient(lambda x: cos(x), lambda x: total(sin(x)), X, verbose=False).verdict == "PASS"
+
+
+def test_a_rule_that_follows_the_forward_where_jax_does_not_is_right() -> None:
+    report = pn.check(bisected(2.0), X, verbose=False)
+    assert report.notes == ("jax.grad is off here (x): the forward's own differences are your gradient, to 1e-6",)
+
+
+def test_a_leaf_that_is_nothing_beside_the_others_proves_nothing() -> None:
+    """The start of an iteration that converges: its true gradient is 1e-20 of the others, and 0 is right as well."""
+    pair = (lambda a, start: a**2 + 1e-25 * start, lambda a, start, dy: (2 * a * dy, jnp.zeros_like(start)))
+    assert [leaf.verdict for leaf in pn.check(pair, (X, X), verbose=False).leaves] == ["PASS", "VACUOUS"]
